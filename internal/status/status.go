@@ -1,0 +1,113 @@
+// Package status is one snapshot of a gateway's state.
+//
+// The command line, the local socket, the state topic, the web page and the
+// support bundle all show this same snapshot, so that a technician in the pump
+// room and an operator far away read the same words.
+package status
+
+import (
+	"time"
+
+	"penstock/internal/telemetry"
+)
+
+// Snapshot is the state of a gateway at one moment. Its JSON form is the
+// answer of the local socket; fields are added, never renamed.
+type Snapshot struct {
+	Time     time.Time `json:"time"`
+	Version  string    `json:"version"`
+	Started  time.Time `json:"started"`
+	Gateway  Gateway   `json:"gateway"`
+	Identity Identity  `json:"identity"`
+	Uplink   Uplink    `json:"uplink"`
+	Queue    Queue     `json:"queue"`
+	Buses    []Bus     `json:"buses"`
+}
+
+// Gateway is who this is.
+type Gateway struct {
+	Serial string `json:"serial"`
+	Model  string `json:"model"`
+	Board  string `json:"board"`
+}
+
+// Identity is the certificate in use.
+type Identity struct {
+	Issuer   string    `json:"issuer"`
+	NotAfter time.Time `json:"not_after"`
+	Problem  string    `json:"problem,omitempty"`
+}
+
+// Uplink is the way to the cloud.
+type Uplink struct {
+	State        string    `json:"state"` // a word: "connected", "connecting", ...
+	Since        time.Time `json:"since"`
+	AuthURL      string    `json:"auth_url"`
+	Endpoint     string    `json:"endpoint,omitempty"`
+	Session      uint64    `json:"session,omitempty"`
+	LastError    string    `json:"last_error,omitempty"`
+	Acknowledged uint64    `json:"acknowledged"` // records since start
+}
+
+// Queue is what waits on disk.
+type Queue struct {
+	Lanes   []Lane `json:"lanes"`
+	Limit   int64  `json:"limit_bytes"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// Lane is one lane of the queue.
+type Lane struct {
+	Name    string    `json:"name"`
+	Records uint64    `json:"records"`
+	Bytes   int64     `json:"bytes"`
+	Oldest  time.Time `json:"oldest,omitzero"` // the oldest reading time that waits
+	Dropped uint64    `json:"dropped"`         // records lost, named in gap records
+}
+
+// Bus is one serial line.
+type Bus struct {
+	Name      string           `json:"name"`
+	Port      string           `json:"port"`
+	Mode      string           `json:"mode"` // e.g. "19200 8E1"
+	OK        bool             `json:"ok"`
+	Since     time.Time        `json:"since"` // of OK
+	Problem   string           `json:"problem,omitempty"`
+	Occupancy float64          `json:"occupancy"` // share of the last minute that the line was busy, 0 to 1
+	Counters  map[string]int64 `json:"counters"`
+	Pumps     []Pump           `json:"pumps"`
+}
+
+// Pump is one device on a bus.
+type Pump struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Address  int       `json:"address"`
+	Family   string    `json:"family"`
+	OK       bool      `json:"ok"`
+	LastGood time.Time `json:"last_good,omitzero"`
+	Problem  string    `json:"problem,omitempty"`
+	Values   []Value   `json:"values"`
+}
+
+// Value is the newest reading of one point.
+type Value struct {
+	Point   string            `json:"point"`
+	Unit    string            `json:"unit"` // UCUM
+	Scale   telemetry.Scale   `json:"scale"`
+	Enum    string            `json:"enum,omitempty"`
+	Raw     int64             `json:"raw"`
+	Quality telemetry.Quality `json:"quality"`
+	Time    time.Time         `json:"time"`
+}
+
+// State is the JSON on gw/<serial>/state: published at the start of a session,
+// and left as its last will with Online false. A will of an older session than
+// the newest seen is ignored by the endpoint.
+type State struct {
+	Online   bool      `json:"online"`
+	Session  uint64    `json:"session"`
+	Version  string    `json:"version,omitempty"`
+	Model    string    `json:"model,omitempty"`
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
+}
