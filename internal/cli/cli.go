@@ -55,9 +55,9 @@ func Usagef(format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...)}
 }
 
-// Silent is an error whose message has been shown already; only the exit
+// ErrSilent is an error whose message has been shown already; only the exit
 // status is left of it.
-var Silent = errors.New("failed")
+var ErrSilent = errors.New("failed")
 
 // Run executes the command line args (without the program's name) and returns
 // the exit status.
@@ -97,7 +97,7 @@ func (p *Program) Run(ctx context.Context, env Env, args []string) int {
 	switch err := run(ctx, env, pos); {
 	case err == nil:
 		return 0
-	case errors.Is(err, Silent):
+	case errors.Is(err, ErrSilent):
 		return 1
 	default:
 		fmt.Fprintf(env.Stderr, "%s: %v\n", fs.Name(), err)

@@ -24,7 +24,7 @@ func program() *cli.Program {
 			case len(args) > 0 && args[0] == "fail":
 				return errors.New("it failed")
 			case len(args) > 0 && args[0] == "silent":
-				return cli.Silent
+				return cli.ErrSilent
 			}
 			return nil
 		}
