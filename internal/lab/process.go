@@ -68,7 +68,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
-		return fmt.Errorf("%s: %v; its last words:\n%s", p.Name, p.err, p.Tail())
+		return fmt.Errorf("%s: %w; its last words:\n%s", p.Name, p.err, p.Tail())
 	}
 	return p.err
 }

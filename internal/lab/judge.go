@@ -1,0 +1,138 @@
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"penstock/internal/telemetry"
+)
+
+// Served is one answer that a virtual pump gave, in the words of the point
+// vocabulary: what a perfect gateway would have stored.
+type Served struct {
+	Key     SeriesKey
+	Asked   time.Time // when the request had arrived
+	Sampled time.Time // when the pump took the value
+	Raw     int64
+	Quality telemetry.Quality // Good or NotAvailable
+	// Repeated marks an answer to a repetition of the request before it: at
+	// most one of the two is used.
+	Repeated bool
+}
+
+// SeriesKey names one point of one pump.
+type SeriesKey struct{ Pump, Point string }
+
+// Stored is one reading as the store gives it back.
+type Stored struct {
+	Key     SeriesKey
+	Time    time.Time
+	Raw     int64
+	Quality telemetry.Quality
+}
+
+// Verdict is what the judge found.
+type Verdict struct {
+	Served    int // values that the pumps served, repetitions counted once
+	Stored    int // readings in the store that carry a value or the pump's "not available"
+	Wrong     int // stored, but never served, served otherwise, or older than they say
+	Missing   int // served, yet neither stored nor excused
+	Discarded int // answered too late or damaged; the block says that the slot was not read
+	Excused   int // named in a gap record
+	Faults    []string
+}
+
+func (v *Verdict) fault(n *int, format string, args ...any) {
+	*n++
+	if len(v.Faults) < 20 {
+		v.Faults = append(v.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// slack is how far two clocks of one machine and two busy processes may
+// disagree on when a frame was sent. It is far below every polling period.
+const slack = 400 * time.Millisecond
+
+// Judge compares what was served with what was stored, value by value. Each
+// served value must be in the store exactly once, under the time at which it
+// was asked for, or lie in a gap; each stored value must have been served.
+func Judge(served []Served, stored []Stored, gaps []telemetry.Gap) Verdict {
+	var v Verdict
+	attempts := map[SeriesKey][][]Served{} // answers to one request and its repetitions
+	for _, s := range served {
+		of := attempts[s.Key]
+		if s.Repeated && len(of) > 0 {
+			of[len(of)-1] = append(of[len(of)-1], s)
+		} else {
+			of = append(of, []Served{s})
+			v.Served++
+		}
+		attempts[s.Key] = of
+	}
+	readings := map[SeriesKey][]Stored{}
+	for _, r := range stored {
+		readings[r.Key] = append(readings[r.Key], r)
+		if r.Quality != telemetry.Missing {
+			v.Stored++
+		}
+	}
+	for key, rs := range readings {
+		slices.SortFunc(rs, func(a, b Stored) int { return a.Time.Compare(b.Time) })
+		v.series(key, attempts[key], rs, gaps)
+		delete(attempts, key)
+	}
+	for key, as := range attempts {
+		v.series(key, as, nil, gaps)
+	}
+	return v
+}
+
+// series judges one point: both lists are in time order, so they are matched
+// like the halves of a zip.
+func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, gaps []telemetry.Gap) {
+	i := 0
+	for _, r := range readings {
+		for i < len(attempts) && attempts[i][0].Asked.Before(r.Time.Add(-slack)) {
+			v.unstored(key, attempts[i], gaps)
+			i++
+		}
+		matches := i < len(attempts) && !attempts[i][0].Asked.After(r.Time.Add(slack))
+		switch {
+		case r.Quality == telemetry.Missing && matches:
+			v.Discarded++
+			i++
+		case r.Quality == telemetry.Missing:
+			// nothing was served and nothing is claimed
+		case !matches:
+			v.fault(&v.Wrong, "%v at %s: %d was stored, nothing was served then", key, r.Time.Format(time.StampMilli), r.Raw)
+		default:
+			v.compare(key, attempts[i], r)
+			i++
+		}
+	}
+	for ; i < len(attempts); i++ {
+		v.unstored(key, attempts[i], gaps)
+	}
+}
+
+func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
+	ok := slices.ContainsFunc(attempts, func(s Served) bool {
+		const clock = 2 * time.Millisecond // the stored time is rounded to milliseconds
+		return s.Quality == r.Quality && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-clock))
+	})
+	if !ok {
+		v.fault(&v.Wrong, "%v at %s: stored %d (%v), served %+v", key, r.Time.Format(time.StampMilli), r.Raw, r.Quality, attempts)
+	}
+}
+
+func (v *Verdict) unstored(key SeriesKey, attempts []Served, gaps []telemetry.Gap) {
+	asked := attempts[0].Asked
+	if slices.ContainsFunc(gaps, func(g telemetry.Gap) bool {
+		return !asked.Before(g.From.Add(-slack)) && asked.Before(g.To.Add(slack))
+	}) {
+		v.Excused++
+		return
+	}
+	v.fault(&v.Missing, "%v: %d served at %s is not stored", key, attempts[0].Raw, asked.Format(time.StampMilli))
+}

@@ -1,0 +1,84 @@
+package lab
+
+import (
+	"testing"
+	"time"
+
+	"penstock/internal/telemetry"
+)
+
+// TestTheJudgeIsNotBlind plants each kind of mistake in a faultless record and
+// demands that the judge sees it.
+func TestTheJudgeIsNotBlind(t *testing.T) {
+	t0 := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	key := SeriesKey{"bus1-1", "speed"}
+	at := func(i int) time.Time { return t0.Add(time.Duration(i) * time.Second) }
+	record := func() (served []Served, stored []Stored) {
+		for i := range 10 {
+			served = append(served, Served{Key: key, Asked: at(i).Add(3 * time.Millisecond), Sampled: at(i).Add(9 * time.Millisecond), Raw: int64(100 + i)})
+			stored = append(stored, Stored{Key: key, Time: at(i), Raw: int64(100 + i)})
+		}
+		return served, stored
+	}
+	gap := func(from, to int) []telemetry.Gap { return []telemetry.Gap{{From: at(from), To: at(to)}} }
+	for _, tc := range []struct {
+		name                               string
+		change                             func(served []Served, stored []Stored) ([]Served, []Stored, []telemetry.Gap)
+		wrong, missing, discarded, excused int
+	}{
+		{name: "nothing", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) { return a, b, nil }},
+		{name: "another value", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Raw++
+			return a, b, nil
+		}},
+		{name: "the previous value", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Raw = b[3].Raw
+			return a, b, nil
+		}},
+		{name: "not available stored as a value", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[4].Quality = telemetry.NotAvailable
+			return a, b, nil
+		}},
+		{name: "a value older than its time", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[4].Sampled = at(4).Add(-50 * time.Millisecond)
+			return a, b, nil
+		}},
+		{name: "a reading that nobody served", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a[:9], b, nil
+		}},
+		{name: "a reading twice", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, append(b, b[4]), nil
+		}},
+		{name: "a reading lost in the middle", missing: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, append(b[:4:4], b[5:]...), nil
+		}},
+		{name: "the last readings lost", missing: 2, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, b[:8], nil
+		}},
+		{name: "a series lost", missing: 10, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, nil, nil
+		}},
+		{name: "lost, but named in a gap", excused: 2, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, b[:8], gap(8, 10)
+		}},
+		{name: "lost beside a gap", missing: 1, excused: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return a, b[:8], gap(9, 10)
+		}},
+		{name: "discarded and said so", discarded: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Quality = telemetry.Missing
+			return a, b, nil
+		}},
+		{name: "answered again after a retry", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			again := a[4]
+			again.Asked, again.Sampled, again.Raw, again.Repeated = at(4).Add(300*time.Millisecond), at(4).Add(310*time.Millisecond), 777, true
+			b[4].Raw = 777
+			return append(a[:5:5], append([]Served{again}, a[5:]...)...), b, nil
+		}},
+	} {
+		served, stored := record()
+		v := Judge(tc.change(served, stored))
+		if v.Wrong != tc.wrong || v.Missing != tc.missing || v.Discarded != tc.discarded || v.Excused != tc.excused {
+			t.Errorf("%s: %+v, want wrong %d missing %d discarded %d excused %d", tc.name, v, tc.wrong, tc.missing, tc.discarded, tc.excused)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"penstock/internal/local"
+	"penstock/internal/status"
+)
+
+// Site is a plant with its backend in one folder. Its processes can be killed
+// and started again; what they keep is on disk, as in the field.
+type Site struct {
+	Dir      string
+	Programs Programs
+	Period   time.Duration // the gateway's reporting period
+	Pumps    int           // virtual pumps on the line
+
+	PumpsProc, CloudProc, GatewayProc *Process
+
+	addresses Addresses
+}
+
+// Addresses are where the backend listens.
+type Addresses struct {
+	Auth     string `json:"auth"`
+	Endpoint string `json:"endpoint"`
+	Web      string `json:"web"`
+}
+
+// Serial is the serial number of the site's gateway.
+const Serial = "LAB-0001"
+
+func (s *Site) path(elem ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elem...)...)
+}
+
+// Port is the gateway's serial port: a link to a pty.
+func (s *Site) Port() string { return s.path("ttyPUMPS") }
+
+// ServedLog is where the virtual pumps write what they served.
+func (s *Site) ServedLog() string { return s.path("served.jsonl") }
+
+// Database is the backend's store.
+func (s *Site) Database() string { return s.path("cloud", "cloud.db") }
+
+// Socket is the gateway's local socket. A path of a socket may have no more
+// than 107 bytes, so it does not stand in a deep temporary folder by itself.
+func (s *Site) Socket() string { return s.path("gw.sock") }
+
+// Addresses are known once the backend is up.
+func (s *Site) Addresses() Addresses { return s.addresses }
+
+// StartPumps brings up the virtual pumps and waits for their serial port.
+func (s *Site) StartPumps(ctx context.Context) (err error) {
+	s.PumpsProc, err = Start("the virtual pumps", s.path("pumps.log"), s.Programs.Lab, "pumps",
+		"-link", s.Port(), "-served", s.ServedLog(), "-pumps", fmt.Sprint(s.Pumps))
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the virtual serial port", s.PumpsProc, func() (bool, error) {
+		_, err := os.Stat(s.Port())
+		return err == nil, err
+	})
+}
+
+// StartCloud brings up the backend. The first time it listens where ports are
+// free (or at the addresses of At); a restart takes the same ports again.
+func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
+	if s.addresses.Auth != "" {
+		at = s.addresses
+	}
+	ready := s.path("cloud.ready")
+	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve",
+		"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", ready)
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the backend", s.CloudProc, func() (bool, error) {
+		b, err := os.ReadFile(ready)
+		if err != nil {
+			return false, err
+		}
+		return true, json.Unmarshal(b, &s.addresses)
+	})
+}
+
+// Provision gives the gateway its identity, as an installer would at a bench:
+// the key is made where the gateway lives, only the request leaves it.
+func (s *Site) Provision(ctx context.Context) error {
+	csr, issued := s.path("gateway.csr"), s.path("issued")
+	if err := s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", Serial,
+		"-model", "cim550", "-board", "lab", "-auth", "https://"+s.addresses.Auth, "-csr", csr); err != nil {
+		return err
+	}
+	if err := s.run(ctx, []string{s.Programs.Cloud}, nil, "ca", "issue", "-state", s.path("cloud"),
+		"-model", "cim550", "-board", "lab", "-out", issued, csr); err != nil {
+		return err
+	}
+	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-install", issued)
+}
+
+// AddUser makes an account for the web page.
+func (s *Site) AddUser(ctx context.Context, email, password string) error {
+	return s.run(ctx, []string{s.Programs.Cloud}, strings.NewReader(password+"\n"), "user", "add", "-state", s.path("cloud"), email)
+}
+
+func (s *Site) run(ctx context.Context, program []string, stdin io.Reader, args ...string) error {
+	argv := append(append([]string{}, program...), args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin = stdin
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
+	}
+	return nil
+}
+
+// StartGateway starts the firmware and waits until it answers locally.
+func (s *Site) StartGateway(ctx context.Context) (err error) {
+	var config strings.Builder
+	fmt.Fprintf(&config, "report_every: %v\nbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n    pumps:\n", s.Period, s.Port())
+	for i := range s.Pumps {
+		fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
+	}
+	if err := os.WriteFile(s.path("gateway.yaml"), []byte(config.String()), 0o644); err != nil {
+		return err
+	}
+	argv := append(append([]string{}, s.Programs.Gateway...), "run",
+		"-state", s.path("gateway"), "-config", s.path("gateway.yaml"), "-socket", s.Socket())
+	s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the gateway", s.GatewayProc, func() (bool, error) {
+		_, err := s.Status(ctx)
+		return err == nil, err
+	})
+}
+
+// Status asks the gateway through its local socket.
+func (s *Site) Status(ctx context.Context) (status.Snapshot, error) {
+	return local.Status(ctx, s.Socket())
+}
+
+// AwaitReadings waits until every pump has given a good value.
+func (s *Site) AwaitReadings(ctx context.Context) error {
+	return await(ctx, "first readings of every pump", s.GatewayProc, func() (bool, error) {
+		snap, err := s.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		good := 0
+		for _, b := range snap.Buses {
+			for _, p := range b.Pumps {
+				if p.OK && !p.LastGood.IsZero() {
+					good++
+				}
+			}
+		}
+		return good == s.Pumps, fmt.Errorf("%d of %d pumps have answered", good, s.Pumps)
+	})
+}
+
+// Finish ends a run in the order in which nothing is lost: the pumps stop, the
+// gateway seals and drains what it has and stops, and the backend follows.
+func (s *Site) Finish(ctx context.Context) error {
+	var errs []error
+	for _, p := range []*Process{s.PumpsProc, s.GatewayProc, s.CloudProc} {
+		if p != nil {
+			errs = append(errs, p.Stop(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Abandon kills whatever still runs.
+func (s *Site) Abandon() {
+	for _, p := range []*Process{s.GatewayProc, s.PumpsProc, s.CloudProc} {
+		if p != nil {
+			p.Kill()
+		}
+	}
+}
