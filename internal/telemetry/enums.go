@@ -14,4 +14,14 @@ var enumerations = map[string]map[int64]string{
 		0: "automatic", 4: "minimum", 6: "maximum", 7: "user curve", 8: "stop button", 9: "hand",
 	},
 	"off_on": {0: "off", 1: "on"},
+	"access": {0: "local", 1: "remote"},
+	"control_source": {
+		1: "panel", 2: "bus", 3: "handheld or app", 4: "digital input", 5: "stop button",
+	},
+	"drive_state": {
+		0: "stopped", 1: "accelerating", 2: "slowing down", 3: "steady",
+		5: "acceleration halted", 6: "slowing down halted", 7: "catching a turning motor",
+	},
+	"flow_estimate": {0: "within range", 1: "below range", 2: "above range"},
+	"alarm_code":    alarmCodes,
 }

@@ -1,0 +1,171 @@
+package profile
+
+import (
+	"time"
+
+	"penstock/internal/telemetry"
+)
+
+// Profile is one pump family. It is immutable once loaded.
+type Profile struct {
+	Name      string // the file's name without .yaml, e.g. "cim-epump"
+	Title     string // one line for people
+	Source    string // where the facts come from
+	Numbering int    // the printed number of the register that travels as 0: 1 or 0
+	Match     []Match
+	Line      Line
+	Timing    Timing
+	Identity  *Identity // nil: the device does not tell what it is
+	Alive     *Alive    // nil: a value that arrives is a fresh one
+	Blocks    []Block   // sorted, apart from one another
+	Items     []Item    // sorted by period, then register
+	Commands  []Command // in the file's order
+}
+
+// Match is a device that this family reads, as its module identifies it. A nil
+// Type or Version fits any.
+type Match struct {
+	Family        int
+	Type, Version *int
+}
+
+// Line is how the device leaves the factory.
+type Line struct {
+	Mode    string // "19200 8E1"
+	Address int
+}
+
+// Timing is what is known of the device's pace. Zero means unknown.
+type Timing struct {
+	ReplyMin time.Duration // never wait less for an answer to begin
+	ReplyMax time.Duration // wait this long while the device's own pace is unknown
+	Quiet    time.Duration // after a request that was given up, leave the device alone
+}
+
+// Identity names the registers in which a module says what it is, and how long
+// it waits before it answers. A zero register is absent.
+type Identity struct {
+	Family, Type, Version int
+	ReplyDelay            int // in milliseconds
+}
+
+// Alive names a counter that grows as long as a communication module hears its
+// pump. A module that has lost its pump goes on serving the last values; then
+// the counter stands still.
+type Alive struct {
+	Register  int
+	Width     int // 16 or 32
+	Period    time.Duration
+	Unchanged int // this many equal answers in a row after the first mean: lost
+}
+
+// Functions says which functions read a block.
+type Functions byte
+
+// The ways to read a block.
+const (
+	Either  Functions = iota // 03 and 04 return the same
+	Holding                  // 03 only
+	Input                    // 04 only
+)
+
+// Block is a range of registers that the device answers as a whole.
+type Block struct {
+	Name        string
+	First, Last int // printed numbers, both included
+	Functions   Functions
+}
+
+// Contains tells whether the registers from first to last lie in the block.
+func (b Block) Contains(first, last int) bool { return b.First <= first && last <= b.Last }
+
+// Item is one point of the family: where it is and what it means.
+type Item struct {
+	Point     telemetry.Point
+	Block     int // index into Profile.Blocks
+	Register  int // printed number; of the high register where Width is 32
+	Width     int // 16 or 32 bits
+	Signed    bool
+	Bits      *Bits           // nil: the whole value
+	Absent    Absent          // what the device answers when it has no such value
+	Map       map[int64]int64 // the device's codes to the vocabulary's; nil: the same
+	Scale     telemetry.Scale // raw to the vocabulary's unit
+	Period    time.Duration
+	Uncertain string // why the entry may be wrong; "" when it is not in doubt
+}
+
+// Bits is a part of a register: bits Low to High, both included.
+type Bits struct{ Low, High int }
+
+// Absent is the set of raw values that mean "not available".
+type Absent []uint32
+
+// Registers is the number of registers that the item takes.
+func (it Item) Registers() int { return it.Width / 16 }
+
+// Last is the printed number of the item's last register.
+func (it Item) Last() int { return it.Register + it.Registers() - 1 }
+
+// Decode takes the item's value from its registers: one, or two with the high
+// one first.
+func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
+	v := uint32(regs[0])
+	if it.Width == 32 {
+		v = v<<16 | uint32(regs[1])
+	}
+	if it.Bits == nil {
+		for _, a := range it.Absent {
+			if v == a {
+				return 0, telemetry.NotAvailable
+			}
+		}
+	}
+	switch {
+	case it.Bits != nil:
+		v = v >> it.Bits.Low & (1<<(it.Bits.High-it.Bits.Low+1) - 1)
+		for _, a := range it.Absent {
+			if v == a {
+				return 0, telemetry.NotAvailable
+			}
+		}
+		raw = int64(v)
+	case it.Signed && it.Width == 16:
+		raw = int64(int16(v))
+	case it.Signed:
+		raw = int64(int32(v))
+	default:
+		raw = int64(v)
+	}
+	if to, ok := it.Map[raw]; ok {
+		raw = to
+	}
+	return raw, telemetry.Good
+}
+
+// Series is the item as a series of a pump.
+func (it Item) Series(pump string) telemetry.Series {
+	return telemetry.Series{Pump: pump, Point: it.Point.Name, Unit: it.Point.Unit, Scale: it.Scale, Enum: it.Point.Enum}
+}
+
+// Wire is a printed register number as it travels.
+func (p *Profile) Wire(register int) uint16 { return uint16(register - p.Numbering) }
+
+// Item finds a point of the family.
+func (p *Profile) Item(point string) (Item, bool) {
+	for _, it := range p.Items {
+		if it.Point.Name == point {
+			return it, true
+		}
+	}
+	return Item{}, false
+}
+
+// Periods are the periods of the family's items, the shortest first.
+func (p *Profile) Periods() (periods []time.Duration) {
+	for _, it := range p.Items { // sorted by period
+		if n := len(periods); n == 0 || periods[n-1] != it.Period {
+			periods = append(periods, it.Period)
+		}
+	}
+	return periods
+}
