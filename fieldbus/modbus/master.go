@@ -1,0 +1,178 @@
+package modbus
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	gomodbus "github.com/goburrow/modbus"
+
+	"penstock/fieldbus"
+)
+
+// Functions says which functions read a block of registers.
+type Functions byte
+
+// The ways to read a block. Either is the best: consecutive requests then differ
+// at no cost.
+const (
+	Either  Functions = iota // 03 and 04 return the same
+	Holding                  // 03 only
+	Input                    // 04 only
+)
+
+// MaxRegisters is the most that one request can read.
+const MaxRegisters = 125
+
+// Request asks for Count registers of a device.
+type Request struct {
+	Address   byte      // 1–247
+	Functions Functions // how the block may be read
+	Start     uint16    // as it travels: the printed register less one
+	Count     int       // 1–125
+
+	// First and Last bound the block around the request, as addresses on the
+	// wire: a read may be widened up to them. Both zero means that nothing
+	// outside the request may be read.
+	First, Last uint16
+
+	// Attempts is how often the request is sent before Read gives up; zero
+	// means once.
+	Attempts int
+}
+
+func (r *Request) bounded() bool { return r.First != 0 || r.Last != 0 }
+
+func (r *Request) validate(room int) error {
+	switch {
+	case r.Address < 1 || r.Address > 247:
+		return fmt.Errorf("modbus: device address %d: use 1 to 247", r.Address)
+	case r.Count < 1 || r.Count > MaxRegisters:
+		return fmt.Errorf("modbus: a read of %d registers: use 1 to %d", r.Count, MaxRegisters)
+	case int(r.Start)+r.Count > 1<<16:
+		return fmt.Errorf("modbus: a read of %d registers from %d: addresses end at 65535", r.Count, r.Start)
+	case room < r.Count:
+		return fmt.Errorf("modbus: a read of %d registers into room for %d", r.Count, room)
+	case r.bounded() && (r.Start < r.First || int(r.Start)+r.Count-1 > int(r.Last)):
+		return fmt.Errorf("modbus: a read of %d registers from %d leaves its block, %d to %d", r.Count, r.Start, r.First, r.Last)
+	}
+	return nil
+}
+
+// Master asks the devices of one line. It belongs to the goroutine that owns
+// the line, and lives as long: what it has learnt outlasts a vanished adapter.
+type Master struct {
+	t *Transporter
+}
+
+// NewMaster returns a master on line.
+func NewMaster(line *fieldbus.Line) *Master { return &Master{t: NewTransporter(line)} }
+
+// SetTiming tells what is known of a device's pace.
+func (m *Master) SetTiming(address byte, timing Timing) {
+	m.t.device(address).timing = timing.withDefaults()
+}
+
+// QuietUntil is when the device may be asked something else than the request
+// that it left unanswered. It is in the past when there is none. Read and Write
+// wait for this time by themselves; a scheduler that has other devices to ask
+// looks first.
+func (m *Master) QuietUntil(address byte) time.Time { return m.t.device(address).quietUntil() }
+
+// ReplyTime is the longest that the device recently took to answer, without the
+// frames' own time on the wire; zero as long as it has not answered.
+func (m *Master) ReplyTime(address byte) time.Duration { return m.t.device(address).high }
+
+// Timeout is how long the device would be waited for now, without the frames'
+// own time on the wire.
+func (m *Master) Timeout(address byte) time.Duration { return m.t.device(address).patience() }
+
+// Client is goburrow's client for a device, for the functions that Master has
+// no method for: 01, 02, 05, 15, 22, 23. It is as safe as Master, but waits a
+// quiet window where the same kind of request is made twice in a row.
+func (m *Master) Client(address byte) gomodbus.Client {
+	d := m.t.device(address)
+	if d.client == nil {
+		packager := gomodbus.NewRTUClientHandler("") // for its packager; it opens nothing
+		packager.SlaveId = address
+		d.client = gomodbus.NewClient2(packager, m.t)
+	}
+	return d.client
+}
+
+// Read reads registers into dst, which must have room for r.Count, and returns
+// the time of the first attempt: every value was measured at that time or after.
+//
+// An error is a *fieldbus.PortError (the port is gone), fieldbus.ErrBabble, an
+// *Exception (the device refused), ErrNoAnswer or ErrDamaged. The last two leave
+// the request pending, so that the same Read continues it. ctx is looked at
+// between attempts: a transaction in flight is finished.
+func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, error) {
+	if err := r.validate(len(dst)); err != nil {
+		return time.Time{}, err
+	}
+	d := m.t.device(r.Address)
+	client := m.Client(r.Address)
+	var err error
+	for range max(1, r.Attempts) {
+		var p plan
+		if p, err = m.choose(ctx, d, &r); err != nil {
+			return time.Time{}, err
+		}
+		var data []byte
+		if data, err = p.read(client); err == nil {
+			skip := int(r.Start - p.start)
+			for i := range r.Count {
+				dst[i] = binary.BigEndian.Uint16(data[2*(skip+i):])
+			}
+			return d.measured, nil
+		}
+		if !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrDamaged) {
+			break
+		}
+	}
+	return time.Time{}, refusal(r.Address, err)
+}
+
+// Write writes one register with function 06. Errors are those of Read; after
+// ErrNoAnswer or ErrDamaged the register may or may not have been written, and
+// the same Write continues the request.
+func (m *Master) Write(ctx context.Context, address byte, register, value uint16) error {
+	d := m.t.device(address)
+	var data [4]byte
+	binary.BigEndian.PutUint16(data[0:], register)
+	binary.BigEndian.PutUint16(data[2:], value)
+	if err := m.settle(ctx, d, writeRegister, data[:]...); err != nil {
+		return err
+	}
+	_, err := m.Client(address).WriteSingleRegister(register, value)
+	return refusal(address, err)
+}
+
+// WriteMultiple writes consecutive registers with function 16, as Write does.
+func (m *Master) WriteMultiple(ctx context.Context, address byte, register uint16, values []uint16) error {
+	d := m.t.device(address)
+	data := make([]byte, 5, 5+2*len(values))
+	binary.BigEndian.PutUint16(data[0:], register)
+	binary.BigEndian.PutUint16(data[2:], uint16(len(values)))
+	data[4] = byte(2 * len(values))
+	for _, v := range values {
+		data = binary.BigEndian.AppendUint16(data, v)
+	}
+	if err := m.settle(ctx, d, writeRegisters, data...); err != nil {
+		return err
+	}
+	_, err := m.Client(address).WriteMultipleRegisters(register, uint16(len(values)), data[5:])
+	return refusal(address, err)
+}
+
+// refusal turns goburrow's exception into ours.
+func refusal(address byte, err error) error {
+	var e *gomodbus.ModbusError
+	if errors.As(err, &e) {
+		return &Exception{Address: address, Function: e.FunctionCode &^ refused, Code: e.ExceptionCode}
+	}
+	return err
+}
