@@ -1,0 +1,104 @@
+package wire
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"penstock/internal/telemetry"
+)
+
+// Name is a catalogue's name: the first 8 bytes of the SHA-256 of its body.
+// Blocks carry it, so that a reader knows which catalogue explains them.
+type Name [8]byte
+
+func (n Name) String() string { return fmt.Sprintf("%x", n[:]) }
+
+// NameOf is the name of the catalogue with this body.
+func NameOf(body []byte) Name {
+	sum := sha256.Sum256(body)
+	return Name(sum[:8])
+}
+
+// Catalogue is a telemetry.Catalogue in its wire form. It is immutable.
+type Catalogue struct {
+	Name   Name
+	Body   []byte // of a record of KindCatalogue
+	groups []telemetry.Group
+}
+
+// NewCatalogue checks and encodes c.
+func NewCatalogue(c telemetry.Catalogue) (*Catalogue, error) {
+	index := make(map[string]uint64, len(c.Pumps))
+	var body, scratch, inner []byte
+	for i, p := range c.Pumps {
+		if _, twice := index[p.ID]; twice {
+			return nil, fmt.Errorf("catalogue: two pumps have the id %q", p.ID)
+		}
+		if p.Address < 0 {
+			return nil, fmt.Errorf("catalogue: pump %q: address %d is negative", p.ID, p.Address)
+		}
+		index[p.ID] = uint64(i)
+		scratch = appendString(scratch[:0], 1, p.ID)
+		scratch = appendString(scratch, 2, p.Name)
+		scratch = appendString(scratch, 3, p.Family)
+		scratch = appendString(scratch, 4, p.Bus)
+		scratch = appendUint(scratch, 5, uint64(p.Address))
+		body = appendBytes(body, 1, scratch)
+	}
+	for i, g := range c.Groups {
+		if g.Period < time.Millisecond || g.Period%time.Millisecond != 0 {
+			return nil, fmt.Errorf("catalogue: group %d: period %v is not a whole number of milliseconds", i, g.Period)
+		}
+		if len(g.Series) == 0 {
+			return nil, fmt.Errorf("catalogue: group %d has no series", i)
+		}
+		scratch = appendUint(scratch[:0], 1, uint64(g.Period.Milliseconds()))
+		for j, s := range g.Series {
+			pump, ok := index[s.Pump]
+			if !ok {
+				return nil, fmt.Errorf("catalogue: group %d, series %d: no pump has the id %q", i, j, s.Pump)
+			}
+			inner = appendUint(inner[:0], 1, pump)
+			inner = appendString(inner, 2, s.Point)
+			inner = appendString(inner, 3, s.Unit)
+			inner = appendSint(inner, 4, unlessOne(s.Scale.Num))
+			inner = appendSint(inner, 5, s.Scale.Add)
+			inner = appendSint(inner, 6, unlessOne(s.Scale.Den))
+			inner = appendString(inner, 7, s.Enum)
+			scratch = appendBytes(scratch, 2, inner)
+		}
+		body = appendBytes(body, 2, scratch)
+	}
+	if len(body)+recordOverhead > MaxRecord {
+		return nil, fmt.Errorf("catalogue: %d bytes, more than the %d that an endpoint takes", len(body), MaxRecord)
+	}
+	return &Catalogue{Name: NameOf(body), Body: body, groups: c.Groups}, nil
+}
+
+// unlessOne leaves the usual factor out; the decoder reads 0 as 1.
+func unlessOne(v int64) int64 {
+	if v == 1 {
+		return 0
+	}
+	return v
+}
+
+// AppendGap appends the body of a record of KindGap.
+func AppendGap(dst []byte, g telemetry.Gap) []byte {
+	dst = appendUint(dst, 1, uint64(g.Reason))
+	dst = appendSint(dst, 2, g.From.UnixMilli())
+	dst = appendSint(dst, 3, g.To.UnixMilli())
+	dst = appendUint(dst, 4, g.FromSeq)
+	return appendUint(dst, 5, g.ToSeq)
+}
+
+// AppendGapPayload appends the whole payload of a gap record, for the queue
+// that finds it has lost something.
+func AppendGapPayload(dst []byte, g telemetry.Gap) []byte {
+	dst = appendUint(dst, 4, uint64(KindGap))
+	dst = protowire.AppendTag(dst, 6, protowire.BytesType)
+	return protowire.AppendBytes(dst, AppendGap(nil, g))
+}
