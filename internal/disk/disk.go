@@ -68,6 +68,29 @@ func (osFS) SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// MkdirAll makes dir and the folders above it that are missing, so that after a
+// power cut they are there: a file that was synced in a folder whose own name
+// was not is gone with it.
+func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return nil // "/" or "."
+	}
+	if _, err := fsys.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := MkdirAll(fsys, parent, perm); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(dir, perm); err != nil {
+		return fmt.Errorf("making the folder %s: %w", dir, err)
+	}
+	// Also where dir was there: whoever made it may have died before this.
+	if err := fsys.SyncDir(parent); err != nil {
+		return fmt.Errorf("making the folder %s: %w", dir, err)
+	}
+	return nil
+}
+
 // ReadFile reads a whole file.
 func ReadFile(fsys FS, name string) ([]byte, error) {
 	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
