@@ -1,0 +1,73 @@
+package local_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"penstock/internal/local"
+	"penstock/internal/status"
+)
+
+func serve(t *testing.T, path string) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- local.Serve(ctx, path, func() status.Snapshot { return status.Snapshot{Version: "1.2.3"} }, slog.New(slog.DiscardHandler))
+	}()
+	for {
+		if _, err := local.Status(t.Context(), path); err == nil {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("Serve: %v", err)
+		default:
+		}
+	}
+	return func() error { cancel(); return <-ended }
+}
+
+func TestStatusThroughTheSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run", "p.sock")
+	if _, err := local.Status(t.Context(), path); !errors.Is(err, local.ErrNotRunning) {
+		t.Errorf("without a gateway: %v, want ErrNotRunning", err)
+	}
+	stop := serve(t, path)
+	s, err := local.Status(t.Context(), path)
+	if err != nil || s.Version != "1.2.3" {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, %v; want 0660", fi.Mode(), err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("Serve after its context ended: %v", err)
+	}
+}
+
+func TestASecondGatewayIsRefusedAndADeadOnesSocketReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.sock")
+	// What a killed gateway leaves behind: a socket file that nobody serves.
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+
+	stop := serve(t, path)
+	err = local.Serve(t.Context(), path, nil, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "another gateway is running") {
+		t.Errorf("a second Serve: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,99 @@
+package status_test
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"penstock/internal/status"
+	"penstock/internal/telemetry"
+)
+
+func snapshot() status.Snapshot {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	return status.Snapshot{
+		Time: now, Version: "0.1.0", Started: now.Add(-3 * time.Hour),
+		Gateway:  status.Gateway{Serial: "PS-0001", Model: "cim550", Board: "rpi"},
+		Identity: status.Identity{Issuer: "Penstock Gateways", NotAfter: now.Add(90 * 24 * time.Hour)},
+		Uplink:   status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
+		Queue: status.Queue{Limit: 256 << 20, Lanes: []status.Lane{
+			{Name: "urgent"}, {Name: "history", Records: 1, Bytes: 612, Oldest: now.Add(-61 * time.Second), Dropped: 3}}},
+		Buses: []status.Bus{
+			{Name: "bus1", Port: "/dev/ttyUSB0", Mode: "19200 8E1", OK: true, Since: now.Add(-3 * time.Hour), Occupancy: 0.41,
+				Counters: map[string]int64{"frames": 8014, "no_answer": 2, "bad_crc": 0},
+				Pumps: []status.Pump{
+					{ID: "bus1-1", Name: "Boiler pump", Address: 1, Family: "cim-epump", OK: true, LastGood: now, Values: []status.Value{
+						{Point: "head", Unit: "m[H2O]", Scale: telemetry.Scale{Num: 1, Den: 1000}, Raw: 3210, Time: now},
+						{Point: "speed", Unit: "/min", Scale: telemetry.Unit, Raw: 2870, Time: now},
+						{Point: "control_mode", Unit: "1", Scale: telemetry.Unit, Enum: "control_mode", Raw: 4, Time: now},
+						{Point: "flow", Unit: "m3/h", Scale: telemetry.Unit, Quality: telemetry.NotAvailable, Time: now},
+						{Point: "power", Unit: "W", Scale: telemetry.Unit, Raw: 55, Quality: telemetry.Stale, Time: now},
+					}},
+					{ID: "bus1-2", Name: "Cellar", Address: 2, Family: "cim-epump", LastGood: now.Add(-10 * time.Minute)},
+				}},
+			{Name: "bus2", Port: "/dev/ttyS9", Mode: "9600 8N1", Since: now.Add(-time.Minute), Problem: "there is no such serial port"},
+		},
+	}
+}
+
+func TestOneScreenSaysWhatATechnicianAsks(t *testing.T) {
+	var b strings.Builder
+	if err := status.Write(&b, snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("SHOW") != "" {
+		t.Log("\n" + b.String())
+	}
+	for _, want := range []string{
+		"PS-0001, model cim550, board rpi",
+		"connected to mqtt.example.com:8883 for 2 h 0 min, 120 records acknowledged",
+		"urgent 0 records; history 1 record (612 bytes, oldest 1 min), 3 dropped; room for 256 MB",
+		"good until 2027-02-22 (90 days), issued by Penstock Gateways",
+		"bus1 on /dev/ttyUSB0, 19200 8E1: ok for 3 h 0 min, 41 % busy; frames 8014, no answer 2",
+		"bus2 on /dev/ttyS9, 9600 8N1: there is no such serial port, for 1 min",
+		"bus1-1  Boiler pump, address 1, cim-epump: answers",
+		"3.210 m", "2870 rpm", "constant pressure", "not available", "55 W (stale)",
+		"bus1-2  Cellar, address 2, cim-epump: no answer, last good 10 min ago",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, &b)
+		}
+	}
+	if lines := strings.Count(b.String(), "\n"); lines > 24 {
+		t.Errorf("%d lines are more than one screen", lines)
+	}
+}
+
+func TestAnOfflineGatewaySaysSinceWhenAndWhy(t *testing.T) {
+	s := snapshot()
+	s.Uplink.State, s.Uplink.LastError = "waiting", "endpoint mqtt.example.com:8883: connection refused"
+	s.Identity.Problem = "expired on 2026-11-01; the gateway keeps polling and storing"
+	s.Buses = nil
+	var b strings.Builder
+	if err := status.Write(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"waiting for 2 h 0 min", "connection refused", "expired on 2026-11-01", "no bus is configured"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, &b)
+		}
+	}
+}
+
+func TestASnapshotSurvivesItsJSON(t *testing.T) {
+	want := snapshot()
+	text, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got status.Snapshot
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
