@@ -7,26 +7,40 @@ import (
 )
 
 // Command says how to change something on the pump, and how to see that it
-// changed. The names are the same for every family: setpoint, control_mode,
-// operation_mode, running (start and stop), access (remote and local),
-// reset_alarm.
+// changed. Its name is one of CommandNames, whatever the family.
 type Command struct {
-	Name     string
-	Register int
-	Bit      int           // the bit to change, or -1 for the whole register
-	Keep     []int         // bits that are set with every write of this command
-	Pulse    bool          // the bit is set and then cleared: only the edge counts
-	Value    Value         // what may be asked for; the zero Value for a pulse
-	Remote   bool          // the pump must be commanded by the bus
-	ReadBack string        // the point that shows the result; "" for the register itself
-	Settle   time.Duration // the pump may take this long to follow
+	Name      string
+	Register  int           // printed number
+	Bit       int           // the bit to change, or -1 for the whole register
+	Keep      []int         // bits of the register that every write of this command sets
+	Pulse     bool          // the bit is set, then cleared: the device acts on the edge
+	Value     Value         // what may be asked for; the zero Value for a pulse
+	Remote    bool          // only while the bus commands the pump
+	ReadBack  string        // the point that shows the result; "" is the register itself
+	Settle    time.Duration // the pump may take this long to follow
+	Uncertain string        // why the entry may be wrong; "" when it is not in doubt
 }
 
-// Value is the range of a command's argument, in raw steps of its register.
+// Value is what a command may be given.
 type Value struct {
-	Enum     string          // the argument is a word of this enumeration, or its number
-	Allowed  []int64         // the numbers of Enum that the family takes
-	Scale    telemetry.Scale // otherwise: raw to Unit
-	Unit     string
-	Min, Max int64 // raw, both included
+	Enum     string          // a word of this enumeration, or its number …
+	Allowed  []int64         // … among these
+	Unit     string          // otherwise: a number in this unit …
+	Scale    telemetry.Scale // … which is Scale of the register's raw value …
+	Min, Max int64           // … within these raw values, both included
+}
+
+// CommandNames lists the commands that a family may have. Each is named after
+// the point that it changes, and takes values as that point shows them;
+// reset_alarm takes none.
+var CommandNames = []string{"access", "running", "setpoint", "control_mode", "operation_mode", "max_flow_limit", "reset_alarm"}
+
+// Command finds a command of the family.
+func (p *Profile) Command(name string) (Command, bool) {
+	for _, c := range p.Commands {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Command{}, false
 }

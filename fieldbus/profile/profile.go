@@ -1,8 +1,10 @@
 package profile
 
 import (
+	"slices"
 	"time"
 
+	"penstock/fieldbus"
 	"penstock/internal/telemetry"
 )
 
@@ -31,7 +33,7 @@ type Match struct {
 
 // Line is how the device leaves the factory.
 type Line struct {
-	Mode    string // "19200 8E1"
+	Mode    fieldbus.Mode
 	Address int
 }
 
@@ -87,7 +89,8 @@ type Item struct {
 	Width     int // 16 or 32 bits
 	Signed    bool
 	Bits      *Bits           // nil: the whole value
-	Absent    Absent          // what the device answers when it has no such value
+	OnesValid bool            // all bits set is a value; else it means "not available"
+	Absent    []int64         // further values that mean "not available"
 	Map       map[int64]int64 // the device's codes to the vocabulary's; nil: the same
 	Scale     telemetry.Scale // raw to the vocabulary's unit
 	Period    time.Duration
@@ -96,9 +99,6 @@ type Item struct {
 
 // Bits is a part of a register: bits Low to High, both included.
 type Bits struct{ Low, High int }
-
-// Absent is the set of raw values that mean "not available".
-type Absent []uint32
 
 // Registers is the number of registers that the item takes.
 func (it Item) Registers() int { return it.Width / 16 }
@@ -109,32 +109,25 @@ func (it Item) Last() int { return it.Register + it.Registers() - 1 }
 // Decode takes the item's value from its registers: one, or two with the high
 // one first.
 func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
-	v := uint32(regs[0])
+	v, ones := uint32(regs[0]), uint32(0xFFFF)
 	if it.Width == 32 {
-		v = v<<16 | uint32(regs[1])
+		v, ones = v<<16|uint32(regs[1]), 0xFFFFFFFF
 	}
-	if it.Bits == nil {
-		for _, a := range it.Absent {
-			if v == a {
-				return 0, telemetry.NotAvailable
-			}
-		}
+	if v == ones && !it.OnesValid {
+		return 0, telemetry.NotAvailable
 	}
 	switch {
 	case it.Bits != nil:
-		v = v >> it.Bits.Low & (1<<(it.Bits.High-it.Bits.Low+1) - 1)
-		for _, a := range it.Absent {
-			if v == a {
-				return 0, telemetry.NotAvailable
-			}
-		}
-		raw = int64(v)
+		raw = int64(v >> it.Bits.Low & (1<<(it.Bits.High-it.Bits.Low+1) - 1))
 	case it.Signed && it.Width == 16:
 		raw = int64(int16(v))
 	case it.Signed:
 		raw = int64(int32(v))
 	default:
 		raw = int64(v)
+	}
+	if slices.Contains(it.Absent, raw) {
+		return 0, telemetry.NotAvailable
 	}
 	if to, ok := it.Map[raw]; ok {
 		raw = to
