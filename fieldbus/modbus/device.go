@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	gomodbus "github.com/goburrow/modbus"
@@ -54,19 +55,16 @@ type asked struct {
 	open        bool          // fewer answers came than attempts were made
 }
 
-// until is when an answer to it need no longer be feared.
-func (a *asked) until(quiet time.Duration) time.Time { return a.last.Add(a.wire + quiet) }
-
 // device is what a master remembers of one address.
 type device struct {
 	timing Timing
 	client gomodbus.Client
 
-	high time.Duration // decaying maximum of the reply time; zero = never answered
-	late time.Duration // the longest lateness seen
+	high   time.Duration // decaying maximum of the reply time; zero = never answered
+	late   time.Duration // the longest lateness seen
+	repeat time.Duration // the longest after which an answer was seen again
 
-	// past holds the latest request, last, and before it those whose answers
-	// may still come.
+	// past holds the requests of the last quiet window, the latest last.
 	past []asked
 	room [32]asked
 
@@ -107,30 +105,39 @@ func (d *device) latest() *asked {
 	return &d.past[len(d.past)-1]
 }
 
+// until is when an answer to a request need no longer be feared.
+func (d *device) until(a *asked) time.Time {
+	window := d.quiet()
+	if !a.open && a != d.latest() {
+		window = min(2*d.repeat, window)
+	}
+	return a.last.Add(a.wire + window)
+}
+
 // quietUntil is when another request than the pending one may be made.
 func (d *device) quietUntil() time.Time {
 	if !d.pending {
 		return time.Time{}
 	}
-	return d.latest().until(d.quiet())
+	return d.until(d.latest())
 }
 
 // expire forgets what needs no longer be feared.
 func (d *device) expire(now time.Time) {
+	if d.pending && !now.Before(d.quietUntil()) {
+		d.pending = false
+	}
 	quiet := d.quiet()
-	kept := d.past[:0]
-	for i := range d.past {
-		a := d.past[i]
-		over := !now.Before(a.until(quiet))
-		latest := i == len(d.past)-1
-		if latest && over {
-			d.pending = false
-		}
-		if !over && (a.open || latest) {
-			kept = append(kept, a)
+	d.past = slices.DeleteFunc(d.past, func(a asked) bool { return !now.Before(a.last.Add(a.wire + quiet)) })
+	if len(d.past) < cap(d.past) {
+		return
+	}
+	for i := range d.past[:len(d.past)-1] {
+		if a := &d.past[i]; !a.open && !d.until(a).After(now) {
+			d.past = slices.Delete(d.past, i, i+1)
+			return
 		}
 	}
-	d.past = kept
 }
 
 // clear tells from when on a request may be sent: at once, unless an answer to
@@ -159,10 +166,10 @@ func (d *device) repeatable(now time.Time) bool {
 
 // free is clear for a new request, known only by its shape.
 func (d *device) free(s shape, now time.Time) time.Time {
-	at, quiet := now, d.quiet()
+	at, full := now, len(d.past) == cap(d.past)
 	for i := range d.past {
 		a := &d.past[i]
-		if until := a.until(quiet); until.After(at) && (a.shape == s || len(d.past) == cap(d.past)) {
+		if until := d.until(a); (a.shape == s || full) && until.After(at) {
 			at = until
 		}
 	}
@@ -198,16 +205,28 @@ func (d *device) answered(now time.Time) {
 // seen notes an answer to an earlier request, and tells whether there was one
 // that it fits.
 func (d *device) seen(s shape, now time.Time) bool {
-	for i := range d.past {
+	var fits *asked
+	for i := len(d.past) - 1; i >= 0; i-- {
 		a := &d.past[i]
-		if a.shape == s {
-			if a.open {
-				d.overdue(a, now)
-			}
+		if a.shape != s {
+			continue
+		}
+		if a.open {
+			d.overdue(a, now)
 			return true
 		}
+		// Answered already, so that an answer was given twice. If it has just
+		// been answered, that may have been by the copy of an older answer,
+		// and this is the true one: the request before is held to be repeated.
+		second := fits != nil
+		if fits = a; second {
+			break
+		}
 	}
-	return false
+	if fits != nil {
+		d.repeat = max(d.repeat, now.Sub(fits.last)-fits.wire)
+	}
+	return fits != nil
 }
 
 // overdue learns from an answer to one of several attempts. It is held to be
