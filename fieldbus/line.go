@@ -70,6 +70,18 @@ func (l *Line) Open() error {
 // IsOpen tells whether the port is open.
 func (l *Line) IsOpen() bool { return l.port != nil }
 
+// Remarks are things about the open port that a technician should know: a
+// direction control that the driver does not have, an adapter that holds bytes
+// back.
+func (l *Line) Remarks() []string { return remarksOf(l.port) }
+
+func remarksOf(p Port) []string {
+	if r, ok := p.(interface{ Remarks() []string }); ok {
+		return r.Remarks()
+	}
+	return nil
+}
+
 // Close gives the port back.
 func (l *Line) Close() error {
 	if l.port == nil {

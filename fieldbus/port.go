@@ -31,7 +31,7 @@ type Port interface {
 	Close() error
 }
 
-// Opener opens the port at a path. OpenSerial is the real one.
+// Opener opens the port at a path. OpenSerial and Serial.Open are the real ones.
 type Opener func(path string, mode Mode) (Port, error)
 
 // What can be wrong with a port. Each asks for something else from the person
@@ -104,33 +104,4 @@ func portError(path string, err, otherwise error) error {
 		kind = ErrNotSerial
 	}
 	return &PortError{Path: path, Kind: kind, Cause: err}
-}
-
-// OpenSerial opens a serial port of this machine through go.bug.st/serial.
-//
-// A byte with a wrong parity bit is delivered as zero (INPCK without PARMRK, see
-// termios(3)), so a parity error shows as a bad checksum one layer up.
-func OpenSerial(path string, mode Mode) (Port, error) {
-	if err := mode.Validate(); err != nil {
-		return nil, err
-	}
-	port, err := serial.Open(path, serialMode(mode))
-	if err != nil {
-		return nil, portError(path, err, ErrMissing)
-	}
-	return port, nil
-}
-
-func serialMode(m Mode) *serial.Mode {
-	out := &serial.Mode{BaudRate: m.Baud, DataBits: 8}
-	switch m.Parity {
-	case EvenParity:
-		out.Parity = serial.EvenParity
-	case OddParity:
-		out.Parity = serial.OddParity
-	}
-	if m.StopBits == 2 {
-		out.StopBits = serial.TwoStopBits
-	}
-	return out
 }

@@ -93,7 +93,7 @@ func TestOneRegisterThatCannotBeReadOtherwiseWaitsItsQuietWindow(t *testing.T) {
 func TestLateReplyIsNeverTakenForTheNextAnswer(t *testing.T) {
 	// A device answers one request long after its time-out, while the master
 	// reads on. Every time of arrival is tried.
-	for late := 300 * time.Millisecond; late < 900*time.Millisecond; late += 1700 * time.Microsecond {
+	for late := 300 * time.Millisecond; late < 900*time.Millisecond; late += 3700 * time.Microsecond {
 		s, m := newSlave(t)
 		s.play = func(n int, q []byte, done time.Time) {
 			wait := s.turnaround
@@ -114,7 +114,7 @@ func TestLateReplyIsNeverTakenForTheNextAnswer(t *testing.T) {
 func TestRepeatedReplyIsNeverTakenForTheNextAnswer(t *testing.T) {
 	// Every answer comes twice. The second one comes at any time until the next
 	// answer, which is 19 ms after the first.
-	for gap := time.Duration(0); gap < 19*time.Millisecond; gap += 250 * time.Microsecond {
+	for gap := time.Duration(0); gap < 19*time.Millisecond; gap += 370 * time.Microsecond {
 		s, m := newSlave(t)
 		s.play = s.twice(gap)
 		answered := 0
@@ -134,7 +134,7 @@ func TestRepeatedReplyIsNeverTakenForTheNextAnswer(t *testing.T) {
 
 func TestDeviceCaughtRepeatingItselfIsBelievedNoMore(t *testing.T) {
 	// The second copy comes while a later request than the next one is waiting.
-	for gap := 19 * time.Millisecond; gap < 200*time.Millisecond; gap += 1300 * time.Microsecond {
+	for gap := 19 * time.Millisecond; gap < 200*time.Millisecond; gap += 5300 * time.Microsecond {
 		s, m := newSlave(t)
 		s.play = s.twice(gap)
 		dst := make([]uint16, 4)
@@ -240,7 +240,7 @@ func TestLateReplyDuringAnothersTransactionIsPutAside(t *testing.T) {
 func TestOpenAttemptsAreNotForgottenWhenOneIsAnswered(t *testing.T) {
 	// Two attempts, one answer: the other answer comes while a later request of
 	// what would be the same shape is waiting.
-	for extra := time.Duration(0); extra < 400*time.Millisecond; extra += time.Millisecond {
+	for extra := time.Duration(0); extra < 400*time.Millisecond; extra += 3100 * time.Microsecond {
 		s, m := newSlave(t)
 		s.play = func(n int, q []byte, done time.Time) {
 			switch n {
