@@ -89,16 +89,16 @@ func unlessOne(v int64) int64 {
 // AppendGap appends the body of a record of KindGap.
 func AppendGap(dst []byte, g telemetry.Gap) []byte {
 	dst = appendUint(dst, 1, uint64(g.Reason))
-	dst = appendSint(dst, 2, g.From.UnixMilli())
-	dst = appendSint(dst, 3, g.To.UnixMilli())
+	dst = appendSint(dst, 2, max(g.From.UnixMilli(), 0)) // the zero time is the beginning of time
+	dst = appendSint(dst, 3, max(g.To.UnixMilli(), 0))
 	dst = appendUint(dst, 4, g.FromSeq)
 	return appendUint(dst, 5, g.ToSeq)
 }
 
-// AppendGapPayload appends the whole payload of a gap record, for the queue
-// that finds it has lost something.
-func AppendGapPayload(dst []byte, g telemetry.Gap) []byte {
-	dst = appendUint(dst, 4, uint64(KindGap))
+// GapPayload is the whole payload of a gap record, for the queue that finds it
+// has lost something.
+func GapPayload(g telemetry.Gap) []byte {
+	dst := appendUint(nil, 4, uint64(KindGap))
 	dst = protowire.AppendTag(dst, 6, protowire.BytesType)
 	return protowire.AppendBytes(dst, AppendGap(nil, g))
 }

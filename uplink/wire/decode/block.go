@@ -1,0 +1,237 @@
+package decode
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"penstock/internal/telemetry"
+	"penstock/uplink/wire"
+	"penstock/uplink/wire/wirepb"
+)
+
+// Block is a decoded block. Its runs need the catalogue only for periods that
+// the block leaves to it, and for what the integers mean.
+type Block struct {
+	Catalogue wire.Name
+	From, To  time.Time // it answers for [From, To)
+	Runs      []Run
+}
+
+// Run is a grid of consecutive slots of one group.
+type Run struct {
+	Group  int
+	First  time.Time     // of slot 0
+	Period time.Duration // 0: the group's own
+	Slots  int
+	Series int // how many series the group has
+	cells  []Cell
+}
+
+// Cell is one series in one slot.
+type Cell struct {
+	Raw     int64
+	Off     time.Duration // actual time less the slot's, 0 within telemetry.LateTolerance
+	Quality telemetry.Quality
+	Absent  bool // the block says nothing here
+}
+
+// At is the cell of a series in a slot.
+func (r *Run) At(series, slot int) Cell { return r.cells[series*r.Slots+slot] }
+
+// Readings counts the cells that are not absent.
+func (b *Block) Readings() (n int) {
+	for i := range b.Runs {
+		for _, c := range b.Runs[i].cells {
+			if !c.Absent {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// ParseBlock reads a body of wire.KindBlock.
+func ParseBlock(body []byte) (*Block, error) {
+	if len(body) > wire.MaxRecord {
+		return nil, fmt.Errorf("block: %d bytes, more than %d", len(body), wire.MaxRecord)
+	}
+	var pb wirepb.Block
+	if err := proto.Unmarshal(body, &pb); err != nil {
+		return nil, fmt.Errorf("block: %w", err)
+	}
+	b := &Block{}
+	if copy(b.Catalogue[:], pb.Catalogue) != len(b.Catalogue) || len(pb.Catalogue) != len(b.Catalogue) {
+		return nil, fmt.Errorf("block: the catalogue's name has %d bytes, not 8", len(pb.Catalogue))
+	}
+	var err error
+	if b.From, err = instant(pb.FromMs); err != nil {
+		return nil, fmt.Errorf("block: from: %w", err)
+	}
+	if pb.LengthMs > uint64(maxPeriod.Milliseconds()) {
+		return nil, fmt.Errorf("block: a length of %d ms", pb.LengthMs)
+	}
+	b.To = b.From.Add(time.Duration(pb.LengthMs) * time.Millisecond)
+	b.Runs = make([]Run, 0, len(pb.Runs))
+	for i, r := range pb.Runs {
+		run, err := parseRun(pb.FromMs, r)
+		if err != nil {
+			return nil, fmt.Errorf("block: run %d: %w", i, err)
+		}
+		b.Runs = append(b.Runs, run)
+	}
+	return b, nil
+}
+
+func parseRun(from int64, pb *wirepb.Run) (Run, error) {
+	n, slots := len(pb.Deltas), int(pb.Slots)
+	if pb.Group > math.MaxInt16 {
+		return Run{}, fmt.Errorf("group %d", pb.Group)
+	}
+	if slots <= 0 || n == 0 || n%slots != 0 {
+		return Run{}, fmt.Errorf("%d deltas are no whole number of series of %d slots", n, slots)
+	}
+	if pb.PeriodMs > uint64(maxPeriod.Milliseconds()) {
+		return Run{}, fmt.Errorf("a period of %d ms", pb.PeriodMs)
+	}
+	first, err := instant(from + pb.FirstMs)
+	if err != nil {
+		return Run{}, fmt.Errorf("slot 0: %w", err)
+	}
+	r := Run{
+		Group: int(pb.Group), First: first, Period: time.Duration(pb.PeriodMs) * time.Millisecond,
+		Slots: slots, Series: n / slots, cells: make([]Cell, n),
+	}
+	for s := range r.Series {
+		raw := int64(0)
+		for k := range slots {
+			raw += pb.Deltas[s*slots+k]
+			r.cells[s*slots+k].Raw = raw
+		}
+	}
+	for i, m := range pb.Marks {
+		if err := r.mark(m); err != nil {
+			return Run{}, fmt.Errorf("mark %d: %w", i, err)
+		}
+	}
+	if pb.Exact != nil {
+		if err := r.exact(pb.Exact); err != nil {
+			return Run{}, fmt.Errorf("exact times: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// rectangle visits the cells of count series from series on, in the slots
+// from slot on. A visit that answers false ends it.
+func (r *Run) rectangle(series, seriesCount, slot, slotCount uint64, visit func(*Cell) bool) error {
+	if series >= uint64(r.Series) || seriesCount > uint64(r.Series)-series || slot >= uint64(r.Slots) || slotCount > uint64(r.Slots)-slot {
+		return fmt.Errorf("series %d+%d of %d, slot %d+%d of %d", series, seriesCount, r.Series, slot, slotCount, r.Slots)
+	}
+	for s := series; s < series+seriesCount; s++ {
+		for k := slot; k < slot+slotCount; k++ {
+			if !visit(&r.cells[int(s)*r.Slots+int(k)]) {
+				return fmt.Errorf("series %d, slot %d is named twice", s, k)
+			}
+		}
+	}
+	return nil
+}
+
+// mark applies m. Marks must not overlap, so that the work is bounded by the
+// number of cells.
+func (r *Run) mark(m *wirepb.Mark) error {
+	var c Cell
+	switch m.Quality {
+	case wirepb.Quality_QUALITY_NOT_AVAILABLE, wirepb.Quality_QUALITY_STALE, wirepb.Quality_QUALITY_MISSING:
+		c.Quality = telemetry.Quality(m.Quality)
+	case wirepb.Quality_QUALITY_ABSENT:
+		c.Absent = true
+	default:
+		return fmt.Errorf("quality %d", m.Quality)
+	}
+	return r.rectangle(uint64(m.Series), uint64(max(m.SeriesCount, 1)), uint64(m.Slot), uint64(max(m.SlotCount, 1)), func(cell *Cell) bool {
+		fresh := cell.Quality == telemetry.Good && !cell.Absent
+		if c.Quality == telemetry.Stale {
+			c.Raw = cell.Raw
+		} else {
+			c.Raw = 0
+		}
+		*cell = c
+		return fresh
+	})
+}
+
+func (r *Run) exact(e *wirepb.Exact) error {
+	n := len(e.Series)
+	if len(e.SeriesCount) != n || len(e.Slot) != n || len(e.OffMs) != n {
+		return fmt.Errorf("columns of %d, %d, %d and %d rows", n, len(e.SeriesCount), len(e.Slot), len(e.OffMs))
+	}
+	var series, count, slot, off int64
+	for i := range n {
+		series, count, slot, off = series+e.Series[i], count+e.SeriesCount[i], slot+e.Slot[i], off+e.OffMs[i]
+		if off == 0 || off > math.MaxInt32 || off < -math.MaxInt32 || count <= 0 {
+			return fmt.Errorf("row %d: %d series %d ms off", i, count, off)
+		}
+		// A negative number becomes one that is out of range.
+		err := r.rectangle(uint64(series), uint64(count), uint64(slot), 1, func(c *Cell) bool {
+			fresh := c.Off == 0
+			c.Off = time.Duration(off) * time.Millisecond
+			return fresh
+		})
+		if err != nil {
+			return fmt.Errorf("row %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// All lists the block's readings, run by run, slot by slot, series by series.
+// groups are those of the catalogue that the block names.
+func (b *Block) All(groups []telemetry.Group) ([]telemetry.Reading, error) {
+	for i := range b.Runs {
+		if err := b.Runs[i].fits(groups); err != nil {
+			return nil, fmt.Errorf("block: run %d: %w", i, err)
+		}
+	}
+	readings := make([]telemetry.Reading, 0, b.Readings())
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		period := r.period(groups)
+		for k := range r.Slots {
+			slot := r.First.Add(time.Duration(k) * period)
+			for s := range r.Series {
+				if c := r.At(s, k); !c.Absent {
+					readings = append(readings, telemetry.Reading{
+						Group: r.Group, Series: s, Slot: slot, Off: c.Off, Raw: c.Raw, Quality: c.Quality,
+					})
+				}
+			}
+		}
+	}
+	return readings, nil
+}
+
+func (r *Run) period(groups []telemetry.Group) time.Duration {
+	if r.Period != 0 {
+		return r.Period
+	}
+	return groups[r.Group].Period
+}
+
+// fits checks the run against the catalogue.
+func (r *Run) fits(groups []telemetry.Group) error {
+	if r.Group >= len(groups) {
+		return fmt.Errorf("the catalogue has no group %d", r.Group)
+	}
+	if n := len(groups[r.Group].Series); n != r.Series {
+		return fmt.Errorf("%d series; the catalogue's group %d has %d", r.Series, r.Group, n)
+	}
+	end := time.UnixMilli(253402300800000)
+	if int64(r.Slots) > int64(end.Sub(r.First)/r.period(groups)) {
+		return fmt.Errorf("%d slots of %v reach beyond the year 9999", r.Slots, r.period(groups))
+	}
+	return nil
+}
