@@ -1,11 +1,16 @@
 package poll
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
@@ -38,84 +43,209 @@ type Deps struct {
 	Open  fieldbus.Opener // nil: fieldbus.OpenSerial
 }
 
-// Command asks for a change on a pump. Names and values are those of the
-// pump's profile: {"bus1-12", "setpoint", "45.5"} is in percent,
-// {"bus1-12", "control_mode", "constant pressure"} a word of the enumeration or
-// its number, {"bus1-12", "running", "off"} a stop, {"bus1-12", "access",
-// "remote"} takes command of the pump, {"bus1-12", "reset_alarm", ""}.
-type Command struct {
-	Pump  string // its ID
-	Name  string
-	Value string
+// Bus is one serial line with its pumps. Run owns the line; the other methods
+// may be called from any goroutine.
+type Bus struct {
+	name      string
+	clk       clock.Clock
+	log       *slog.Logger
+	line      *fieldbus.Line
+	pumps     []telemetry.Pump
+	groups    []telemetry.Group
+	planned   float64 // share of the bus that the plan takes
+	stretched float64 // by what the profiles' periods were multiplied to make room
+
+	// Owned by Run.
+	master  master
+	devices []*device
+	sink    func(telemetry.Reading)
+	budget  budget
+	meter   meter
+	regs    [maxRegisters]uint16
+	port    port
+	last    time.Time // when the loop last looked at the clock
+
+	mu       sync.Mutex
+	status   busStatus
+	commands []*order           // waiting to be carried out
+	wake     context.CancelFunc // ends the loop's sleep
 }
 
-// Result is a command that was carried out: the pump was read again, and shows
-// what was asked for.
-type Result struct {
-	Sent time.Time // when the pump was told
-	Seen time.Time // when it was seen to have followed
-	Raw  int64     // what was read back
-	Text string    // the same for people, "45.50 %"
+// Turnaround of a device that has not been heard yet, as the plan assumes it.
+const assumedTurnaround = 10 * time.Millisecond
+
+// fullest is the share of the bus that a plan may take. The rest is for retries,
+// commands and devices that do not answer.
+const fullest = 0.85
+
+// stretches are the factors by which periods are multiplied where the bus has
+// not room for what the profiles ask for. A pump that is read less often, and
+// then on time, beats one whose every other reading is missing.
+var stretches = []float64{1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 60, 120}
+
+// NewBus makes a bus. It opens nothing. What it refuses is a mistake in the
+// configuration, and says so.
+func NewBus(cfg Config, deps Deps) (*Bus, error) {
+	if cfg.Mode == (fieldbus.Mode{}) {
+		cfg.Mode = fieldbus.Default
+	}
+	if err := cfg.Mode.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.Name, err)
+	}
+	if cfg.DeadShare == 0 {
+		cfg.DeadShare = defaultDeadShare
+	}
+	if cfg.DeadShare < 0.01 || cfg.DeadShare > 1 {
+		return nil, fmt.Errorf("%s: a share of %v of the bus for devices that do not answer: use 0.01 to 1", cfg.Name, cfg.DeadShare)
+	}
+	if deps.Open == nil {
+		deps.Open = fieldbus.OpenSerial
+	}
+	line := fieldbus.NewLine(cfg.Port, cfg.Mode, deps.Open, deps.Clock)
+	b := &Bus{
+		name: cfg.Name, clk: deps.Clock, log: deps.Log.With("bus", cfg.Name), line: line,
+		master: modbus.NewMaster(line), budget: budget{share: cfg.DeadShare},
+	}
+	for i, dev := range cfg.Devices {
+		if err := b.add(dev); err != nil {
+			return nil, fmt.Errorf("%s: device %d: %w", cfg.Name, i+1, err)
+		}
+	}
+	b.fit()
+	b.catalogue()
+	return b, nil
 }
 
-// What can become of a command. A refusal changed nothing on the pump; after
-// another error, look at the pump.
-var (
-	// ErrRefused: the command was not sent. The text says why and what to do.
-	ErrRefused = errors.New("refused")
-	// ErrNotFollowed: it was sent and the pump shows something else.
-	ErrNotFollowed = errors.New("the pump did not follow")
-	// ErrNoAnswer: the pump does not answer.
-	ErrNoAnswer = errors.New("the pump does not answer")
-)
-
-// State is how a device is doing.
-type State string
-
-// The states of a device.
-const (
-	Unknown State = "unknown" // not asked yet
-	OK      State = "ok"      // answers
-	Failing State = "failing" // did not answer lately
-	Dead    State = "dead"    // does not answer; asked now and then
-	Stale   State = "stale"   // its module answers, but has lost the pump
-)
-
-// Status is a bus at one moment.
-type Status struct {
-	Name    string
-	Port    string
-	Mode    string // "19200 8E1"
-	OK      bool   // the port is open
-	Since   time.Time
-	Problem string // why the port is not open, and what to do
-	// Occupancy is the share of the last minute that the line was taken;
-	// Planned is the share that the plan needs when every pump answers; Dead is
-	// the share of the last minute that unanswered requests took.
-	Occupancy, Planned, Dead float64
-	Counters                 map[string]int64
-	Devices                  []DeviceStatus
+func (b *Bus) add(dev Device) error {
+	if dev.Profile == nil {
+		return errors.New("no profile: name the pump's family")
+	}
+	if dev.Address < 1 || dev.Address > 247 {
+		return fmt.Errorf("address %d: use 1 to 247", dev.Address)
+	}
+	if dev.ID == "" {
+		dev.ID = fmt.Sprintf("%s-%d", b.name, dev.Address)
+	}
+	if dev.Name == "" {
+		dev.Name = dev.ID
+	}
+	for _, other := range b.devices {
+		if other.Address == dev.Address {
+			return fmt.Errorf("address %d is taken by %s", dev.Address, other.Name)
+		}
+		if other.ID == dev.ID {
+			return fmt.Errorf("the ID %q is taken by the device at address %d", dev.ID, other.Address)
+		}
+	}
+	d := &device{Device: dev, state: Unknown, blocks: slices.Clone(dev.Profile.Blocks)}
+	d.pump = telemetry.Pump{ID: dev.ID, Name: dev.Name, Family: dev.Profile.Name, Bus: b.name, Address: dev.Address}
+	for _, it := range dev.Profile.Items { // sorted by period
+		if n := len(d.groups); n == 0 || d.groups[n-1].period != it.Period {
+			d.groups = append(d.groups, &group{period: it.Period})
+		}
+		g := d.groups[len(d.groups)-1]
+		d.join(g, item{Item: it, series: len(g.order)})
+	}
+	if a := dev.Profile.Alive; a != nil {
+		g := &group{index: -1, period: a.Period}
+		d.groups = append(d.groups, g)
+		d.join(g, item{Item: profile.Item{Register: a.Register, Width: a.Width, OnesValid: true}, series: -1})
+	}
+	d.locate()
+	b.devices = append(b.devices, d)
+	b.pumps = append(b.pumps, d.pump)
+	b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing))
+	return nil
 }
 
-// DeviceStatus is a pump at one moment.
-type DeviceStatus struct {
-	ID, Name  string
-	Address   int
-	Profile   string
-	State     State
-	Since     time.Time // of State
-	LastGood  time.Time // the last answer, zero for never
-	Problem   string    // why State is not OK
-	Failures  int       // cycles without an answer since LastGood
-	Dropped   int64     // cycles that were skipped because the bus was late
-	ReplyTime time.Duration
-	Values    []Value
+func (d *device) join(g *group, it item) {
+	it.group = g
+	g.items.add(len(d.items))
+	g.order = append(g.order, len(d.items))
+	d.items = append(d.items, it)
 }
 
-// Value is the newest reading of a point.
-type Value struct {
-	telemetry.Series
-	Raw     int64
-	Quality telemetry.Quality
-	Time    time.Time // zero: not read yet
+// fit chooses periods for which the bus has room, and spreads the devices'
+// slots over them, so that they do not all fall due at once.
+func (b *Bus) fit() {
+	b.planned = b.demand()
+	b.stretched = 1
+	for _, f := range stretches {
+		if b.stretched = f; b.planned/f <= fullest {
+			break
+		}
+	}
+	b.planned /= b.stretched
+	for i, d := range b.devices {
+		for k, g := range d.groups {
+			g.period = time.Duration(float64(g.period) * b.stretched).Round(time.Millisecond)
+			fast := d.groups[0].period
+			g.offset = fast * time.Duration(i) / time.Duration(len(b.devices))
+			if n := int(g.period / fast); n > 1 {
+				// A slow group is read together with the fast one, in some cycles.
+				g.offset += fast * time.Duration((i*n/len(b.devices)+k)%n)
+			}
+			g.offset = g.offset.Truncate(time.Millisecond)
+		}
+	}
 }
+
+// demand is the share of the bus that the profiles' periods ask for when every
+// device answers. It is above 1 where the bus has not room.
+func (b *Bus) demand() (share float64) {
+	for _, d := range b.devices {
+		c := b.cost(d)
+		fast := d.groups[0]
+		share += total(plan(d.spans, fast.items, c)).Seconds() / fast.period.Seconds()
+		for _, g := range d.groups[1:] {
+			with := g.items
+			if g.period%fast.period != 0 {
+				share += total(plan(d.spans, with, c)).Seconds() / g.period.Seconds()
+				continue
+			}
+			with.union(fast.items)
+			extra := total(plan(d.spans, with, c)) - total(plan(d.spans, fast.items, c))
+			share += extra.Seconds() / g.period.Seconds()
+		}
+	}
+	return share
+}
+
+// cost is what reading a device takes at its present pace.
+func (b *Bus) cost(d *device) cost {
+	turnaround := b.master.ReplyTime(byte(d.Address))
+	if turnaround == 0 {
+		turnaround = assumedTurnaround
+	}
+	return modbusCost(b.line.Mode(), turnaround)
+}
+
+// catalogue lists the groups, once the periods are known.
+func (b *Bus) catalogue() {
+	for _, d := range b.devices {
+		for _, g := range d.groups {
+			if g.index < 0 {
+				continue
+			}
+			g.index = len(b.groups)
+			out := telemetry.Group{Period: g.period}
+			for _, i := range g.order {
+				out.Series = append(out.Series, d.items[i].Series(d.ID))
+			}
+			b.groups = append(b.groups, out)
+		}
+		for _, it := range d.items {
+			if it.series >= 0 {
+				d.values = append(d.values, Value{Series: it.Series(d.ID), Quality: telemetry.Missing})
+			}
+		}
+	}
+}
+
+// Pumps are the bus's pumps, in the order of the configuration.
+func (b *Bus) Pumps() []telemetry.Pump { return slices.Clone(b.pumps) }
+
+// Groups are what the bus reads, and how often. Reading.Group is an index into
+// it. It never changes; its periods are the profiles', or longer where the bus
+// has not room for them.
+func (b *Bus) Groups() []telemetry.Group { return slices.Clone(b.groups) }

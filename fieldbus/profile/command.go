@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"math/big"
 	"time"
 
 	"penstock/internal/telemetry"
@@ -10,15 +11,17 @@ import (
 // changed. Its name is one of CommandNames, whatever the family.
 type Command struct {
 	Name      string
-	Register  int           // printed number
-	Bit       int           // the bit to change, or -1 for the whole register
-	Keep      []int         // bits of the register that every write of this command sets
-	Pulse     bool          // the bit is set, then cleared: the device acts on the edge
-	Value     Value         // what may be asked for; the zero Value for a pulse
-	Remote    bool          // only while the bus commands the pump
-	ReadBack  string        // the point that shows the result; "" is the register itself
-	Settle    time.Duration // the pump may take this long to follow
-	Uncertain string        // why the entry may be wrong; "" when it is not in doubt
+	Register  int            // printed number
+	Bit       int            // the bit to change, or -1 for the whole register
+	Keep      []int          // bits of the register that every write of this command sets
+	Copy      map[int]string // bits of the register that are written as these points show them
+	Pulse     bool           // the bit is set, then cleared: the device acts on the edge
+	Value     Value          // what may be asked for; the zero Value for a pulse
+	Remote    bool           // only while the bus commands the pump
+	ReadBack  string         // the point that shows the result; "" is the register itself
+	Tolerance int64          // raw steps by which the result may differ from what was asked for
+	Settle    time.Duration  // the pump may take this long to follow
+	Uncertain string         // why the entry may be wrong; "" when it is not in doubt
 }
 
 // Value is what a command may be given.
@@ -32,7 +35,8 @@ type Value struct {
 
 // CommandNames lists the commands that a family may have. Each is named after
 // the point that it changes, and takes values as that point shows them;
-// reset_alarm takes none.
+// reset_alarm takes none, and has succeeded when the point that it is read back
+// by shows 0.
 var CommandNames = []string{"access", "running", "setpoint", "control_mode", "operation_mode", "max_flow_limit", "reset_alarm"}
 
 // Command finds a command of the family.
@@ -43,4 +47,18 @@ func (p *Profile) Command(name string) (Command, bool) {
 		}
 	}
 	return Command{}, false
+}
+
+// Followed tells whether a value that was read back, by an item of this scale,
+// is what the command's raw value asked for.
+func (c Command) Followed(asked, shown int64, scale telemetry.Scale) bool {
+	switch {
+	case c.Pulse:
+		return shown == 0
+	case c.Value.Enum != "":
+		return asked == shown
+	}
+	raw, _ := c.Value.Scale.Raw(scale.Exact(shown))
+	diff := raw.Sub(raw, big.NewInt(asked))
+	return diff.CmpAbs(big.NewInt(c.Tolerance)) <= 0
 }

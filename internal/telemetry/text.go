@@ -83,3 +83,13 @@ func EnumText(enum string, raw int64) string {
 	}
 	return fmt.Sprintf("unknown code %d", raw)
 }
+
+// EnumCode is the raw value that a word of an enumeration names.
+func EnumCode(enum, word string) (raw int64, ok bool) {
+	for raw, text := range enumerations[enum] {
+		if text == word {
+			return raw, true
+		}
+	}
+	return 0, false
+}

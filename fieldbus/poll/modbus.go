@@ -1,0 +1,111 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"penstock/fieldbus"
+	"penstock/fieldbus/modbus"
+	"penstock/fieldbus/profile"
+	"penstock/internal/telemetry"
+)
+
+// master is what a bus needs of a protocol master; *modbus.Master is one. Its
+// obligations: a transaction in flight is finished even when ctx ends; after
+// ErrNoAnswer and ErrDamaged the same request may be repeated at once, and
+// another one to the same address waits until QuietUntil.
+type master interface {
+	Read(ctx context.Context, r modbus.Request, dst []uint16) (time.Time, error)
+	Write(ctx context.Context, address byte, register, value uint16) error
+	QuietUntil(address byte) time.Time
+	Timeout(address byte) time.Duration
+	ReplyTime(address byte) time.Duration
+	SetTiming(address byte, t modbus.Timing)
+}
+
+var _ master = (*modbus.Master)(nil)
+
+// request is a frame as the master takes it.
+func (d *device) request(f *frame) modbus.Request {
+	b := d.blocks[f.block]
+	return modbus.Request{
+		Address: byte(d.Address), Functions: functions(b.Functions),
+		Start: d.Profile.Wire(f.start), Count: f.count,
+		First: d.Profile.Wire(b.First), Last: d.Profile.Wire(b.Last),
+	}
+}
+
+func functions(f profile.Functions) modbus.Functions {
+	switch f {
+	case profile.Holding:
+		return modbus.Holding
+	case profile.Input:
+		return modbus.Input
+	}
+	return modbus.Either
+}
+
+func timing(t profile.Timing) modbus.Timing {
+	return modbus.Timing{ReplyMin: t.ReplyMin, ReplyMax: t.ReplyMax, Quiet: t.Quiet}
+}
+
+// read carries out one frame and hands each of its values to put.
+func (b *Bus) read(ctx context.Context, d *device, f *frame, put func(i int, raw int64, q telemetry.Quality)) (time.Time, error) {
+	regs := b.regs[:f.count]
+	at, err := b.master.Read(ctx, d.request(f), regs)
+	if err != nil {
+		return at, err
+	}
+	for i := range d.items {
+		if f.items.has(i) {
+			raw, q := d.items[i].Decode(regs[d.items[i].Register-f.start:])
+			put(i, raw, q)
+		}
+	}
+	return at, nil
+}
+
+// What a transaction's error means to the scheduler.
+type fault int
+
+const (
+	noFault   fault = iota
+	silent          // no sound answer: repeat, then leave the device alone
+	refusing        // the device will not have this read
+	busy            // the device is there, and asks to be left alone for now
+	lineFault       // nothing to do with this device
+)
+
+func faultOf(err error) fault {
+	var refusal *modbus.Exception
+	switch {
+	case err == nil:
+		return noFault
+	case errors.As(err, &refusal):
+		if refusal.Code == modbus.IllegalAddress || refusal.Code == modbus.IllegalFunction || refusal.Code == modbus.IllegalValue {
+			return refusing
+		}
+		return busy
+	case errors.Is(err, modbus.ErrNoAnswer), errors.Is(err, modbus.ErrDamaged):
+		return silent
+	}
+	return lineFault
+}
+
+// frameTimeout is what a frame costs that nobody answers.
+func (b *Bus) frameTimeout(d *device, f *frame) time.Duration {
+	return f.cost + b.master.Timeout(byte(d.Address))
+}
+
+// failureText says what was seen of a device that gives no sound answer.
+func failureText(err error, failures int, mode fieldbus.Mode) string {
+	what := "no answer"
+	if errors.Is(err, modbus.ErrDamaged) {
+		what = "answers are damaged: check the wiring, and that nothing else has this address"
+	} else if failures >= deadAfter {
+		what = fmt.Sprintf("no answer: check its power, its address and that it is set to %v", mode)
+	}
+	return what
+}

@@ -1,0 +1,363 @@
+package poll
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"penstock/fieldbus"
+	"penstock/internal/telemetry"
+)
+
+// The line's retry: how soon after the first failure, and at most.
+const (
+	reopenFirst = 250 * time.Millisecond
+	reopenMost  = 5 * time.Second
+)
+
+// A step of the wall clock by more than this puts the slots on a new grid.
+const clockStep = 2 * time.Second
+
+// Slots that went by while the loop was held up are reported as missing up to
+// this far back. Further back nobody knows what the clock did.
+const backlog = time.Minute
+
+// port is the state of the line's port.
+type port struct {
+	open    bool
+	retryAt time.Time
+	wait    time.Duration
+}
+
+// Run reads the bus until ctx ends, and hands each reading to sink, from the
+// calling goroutine. Readings of one frame come together, before the next
+// transaction begins. When ctx ends, the transaction in flight is finished and
+// its readings are delivered; then Run returns nil.
+//
+// A port that is missing, busy or vanishes is tried again for ever; the slots
+// of that time are reported as missing. The log says it once for each change.
+func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
+	b.sink = sink
+	now := b.clk.Now()
+	b.begin(now)
+	for ctx.Err() == nil {
+		now = b.clk.Now()
+		b.watchClock(now)
+		b.budget.earn(now)
+		b.keepOpen(now)
+		b.release(now)
+		b.measure(now)
+		if b.work(ctx, now) {
+			continue
+		}
+		b.sleep(ctx, now)
+	}
+	b.cancelCommands()
+	if err := b.line.Close(); err != nil {
+		b.log.Warn("closing the serial port", "error", err)
+	}
+	return nil
+}
+
+func (b *Bus) begin(now time.Time) {
+	b.last = now
+	for _, d := range b.devices {
+		for _, g := range d.groups {
+			g.start(now)
+		}
+		d.since = now
+	}
+	b.mu.Lock()
+	b.status.since = now
+	b.mu.Unlock()
+}
+
+// watchClock puts the slots on a new grid when the wall clock was set. The
+// monotonic reading of a time tells a step from time that passed.
+func (b *Bus) watchClock(now time.Time) {
+	step := now.Round(0).Sub(b.last.Round(0)) - now.Sub(b.last)
+	if step > clockStep || step < -clockStep {
+		b.log.Info("the clock was set", "by", step)
+		for _, d := range b.devices {
+			d.due, d.pending = set{}, nil
+			for _, g := range d.groups {
+				g.skip(now)
+			}
+		}
+	}
+	b.last = now
+}
+
+// keepOpen opens the port when it is not, and it is time to try again.
+func (b *Bus) keepOpen(now time.Time) {
+	if b.port.open || now.Before(b.port.retryAt) {
+		return
+	}
+	if err := b.line.Open(); err != nil {
+		b.lineFailed(err, now)
+		return
+	}
+	b.port = port{open: true}
+	b.mu.Lock()
+	if b.status.problem != "" {
+		b.log.Info("the serial port is back", "port", b.line.Path(), "after", now.Sub(b.status.since).Round(time.Second))
+	}
+	b.status.ok, b.status.since, b.status.problem = true, now, ""
+	b.mu.Unlock()
+}
+
+// lineFailed takes in that the line cannot be used for now.
+func (b *Bus) lineFailed(err error, now time.Time) {
+	b.port.open = b.line.IsOpen() && !errors.Is(err, fieldbus.ErrBabble)
+	b.port.wait = min(max(2*b.port.wait, reopenFirst), reopenMost)
+	b.port.retryAt = now.Add(b.port.wait)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if text := err.Error(); b.status.ok || b.status.problem != text {
+		if b.status.ok {
+			b.status.since = now
+		}
+		b.status.ok, b.status.problem = false, text
+		b.log.Warn("the line cannot be used; trying on", "error", err)
+	}
+}
+
+// release begins the slots that have come, and gives up those that were not
+// read before the next one came.
+func (b *Bus) release(now time.Time) {
+	for _, d := range b.devices {
+		for _, g := range d.groups {
+			if g.next.Before(now.Add(-backlog - g.period)) {
+				b.miss(d, g)
+				g.skip(now.Add(-backlog))
+			}
+			for !g.next.After(now) {
+				b.expire(d, g)
+				g.begin()
+				d.due.union(g.items)
+				b.excuse(d, g)
+			}
+		}
+		if !b.port.open && !d.due.empty() {
+			for _, g := range d.groups {
+				b.miss(d, g)
+			}
+			d.pending = nil
+		}
+	}
+}
+
+// expire gives up what is left of a slot: the cycle came too late.
+func (b *Bus) expire(d *device, g *group) {
+	if !g.open || !d.hasDue(g) {
+		return
+	}
+	if !g.early && d.failures == 0 && b.port.open {
+		b.mu.Lock()
+		d.dropped++
+		b.mu.Unlock()
+	}
+	b.miss(d, g)
+}
+
+// excuse takes what the device refuses to have read out of the slot.
+func (b *Bus) excuse(d *device, g *group) {
+	for _, i := range g.order {
+		if d.spans[i].block < 0 {
+			d.due.remove(i)
+			b.put(d, i, g.slot, 0, 0, telemetry.Missing)
+		}
+	}
+}
+
+// miss reports what is due of a group as missing.
+func (b *Bus) miss(d *device, g *group) {
+	if !g.open {
+		return
+	}
+	for _, i := range g.order {
+		if !d.due.has(i) {
+			continue
+		}
+		d.due.remove(i)
+		if !g.early { // nobody has promised that slot
+			b.put(d, i, g.slot, 0, 0, telemetry.Missing)
+		}
+	}
+}
+
+// put delivers one reading.
+func (b *Bus) put(d *device, i int, slot time.Time, off time.Duration, raw int64, q telemetry.Quality) {
+	it := &d.items[i]
+	if it.series < 0 {
+		return
+	}
+	r := telemetry.Reading{Group: it.group.index, Series: it.series, Slot: slot, Off: off, Raw: raw, Quality: q}
+	b.mu.Lock()
+	d.values[i].Raw, d.values[i].Quality, d.values[i].Time = raw, q, r.Time()
+	b.mu.Unlock()
+	b.sink(r)
+}
+
+// work does one transaction, if there is one to do.
+func (b *Bus) work(ctx context.Context, now time.Time) bool {
+	if !b.port.open {
+		b.refuseCommands()
+		return false
+	}
+	if o := b.nextCommand(now); o != nil {
+		b.step(ctx, o)
+		return true
+	}
+	if d := b.pick(now); d != nil {
+		b.poll(ctx, d)
+		return true
+	}
+	return false
+}
+
+// pick chooses the device to ask now: of those that may be asked, the one whose
+// due items have the earliest deadline.
+func (b *Bus) pick(now time.Time) (best *device) {
+	var earliest time.Time
+	for _, d := range b.devices {
+		deadline, any := d.deadline()
+		if !any || b.ready(d, now).After(now) {
+			continue
+		}
+		if best == nil || deadline.Before(earliest) {
+			best, earliest = d, deadline
+		}
+	}
+	return best
+}
+
+// ready is when a device with due items may be asked.
+func (b *Bus) ready(d *device, now time.Time) time.Time {
+	at := d.notBefore
+	if d.pending == nil {
+		if q := b.master.QuietUntil(byte(d.Address)); q.After(at) {
+			at = q
+		}
+	}
+	if d.failures > 0 || d.tries > 0 {
+		if t := b.budget.when(b.frameTimeout(d, d.frame(b.cost(d))), now); t.After(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// poll asks a device for one frame.
+func (b *Bus) poll(ctx context.Context, d *device) {
+	f := d.frame(b.cost(d))
+	before := b.clk.Now()
+	var at time.Time
+	n := 0
+	var values [maxItems]value
+	at, err := b.read(ctx, d, f, func(i int, raw int64, q telemetry.Quality) {
+		values[n] = value{i, raw, q}
+		n++
+	})
+	now := b.clk.Now()
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return // before anything was sent
+	}
+	switch faultOf(err) {
+	case noFault:
+		b.answered(d, now, true)
+		d.pending, d.tries = nil, 0
+		b.deliver(d, at, values[:n])
+	case refusing:
+		b.answered(d, now, false)
+		b.refused(d, f, err)
+	case busy:
+		b.answered(d, now, false)
+		d.pending, d.tries = nil, 0
+		b.giveUp(d, f.items)
+	case silent:
+		b.budget.pay(now.Sub(before))
+		b.meter.dead += now.Sub(before)
+		b.unanswered(d, f, err, now)
+	default:
+		d.pending, d.tries = nil, 0
+		b.lineFailed(err, now)
+	}
+}
+
+// value is one item of an answer.
+type value struct {
+	item int
+	raw  int64
+	q    telemetry.Quality
+}
+
+// deliver hands on the values of one frame.
+func (b *Bus) deliver(d *device, at time.Time, values []value) {
+	for _, v := range values {
+		it := &d.items[v.item]
+		if it.series < 0 {
+			b.heard(d, uint32(v.raw))
+		}
+	}
+	for _, v := range values {
+		it := &d.items[v.item]
+		d.due.remove(v.item)
+		if d.lost() && v.q == telemetry.Good {
+			v.q = telemetry.Stale
+		}
+		b.put(d, v.item, it.group.slot, at.Round(0).Sub(it.group.slot), v.raw, v.q)
+	}
+}
+
+// giveUp reports items as missing.
+func (b *Bus) giveUp(d *device, items set) {
+	for _, g := range d.groups {
+		for _, i := range g.order {
+			if items.has(i) && d.due.has(i) {
+				d.due.remove(i)
+				if !g.early {
+					b.put(d, i, g.slot, 0, 0, telemetry.Missing)
+				}
+			}
+		}
+	}
+}
+
+// sleep waits for the next thing to do.
+func (b *Bus) sleep(ctx context.Context, now time.Time) {
+	until := now.Add(time.Second) // for the meter
+	sooner := func(t time.Time) {
+		if t.Before(until) {
+			until = t
+		}
+	}
+	for _, d := range b.devices {
+		for _, g := range d.groups {
+			sooner(g.next)
+		}
+		if b.port.open && !d.due.empty() {
+			sooner(b.ready(d, now))
+		}
+	}
+	if !b.port.open {
+		sooner(b.port.retryAt)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b.mu.Lock()
+	for _, o := range b.commands {
+		if o.fresh {
+			b.mu.Unlock()
+			return // it came after the loop had looked
+		}
+		sooner(o.at)
+	}
+	b.wake = cancel
+	b.mu.Unlock()
+	// At least a moment, so that a clock that stands still cannot spin.
+	_ = b.clk.Sleep(ctx, max(until.Sub(now), 100*time.Microsecond))
+	b.mu.Lock()
+	b.wake = nil
+	b.mu.Unlock()
+}
