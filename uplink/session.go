@@ -1,0 +1,180 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Session keeps the gateway connected to its endpoint and publishes the queue.
+// Run owns it; the other methods may be called from any goroutine.
+type Session struct {
+	cfg      Config
+	director *director // owned by Run
+	numbers  *numbers  // owned by Run
+	pacer    *pacer    // owned by Run
+
+	mu     sync.Mutex
+	status Status          // guarded by mu
+	drains []chan struct{} // guarded by mu; closed when the queue is found empty
+	unread string          // owned by Run: the problem with reading the queue that was logged
+
+	poke chan struct{} // holds one: look at the queue again
+}
+
+// NewSession checks the configuration and reads the cached assignment. It does
+// not connect.
+func NewSession(cfg Config) (*Session, error) {
+	if cfg.Dial == nil {
+		cfg.Dial = dialTCP
+	}
+	if cfg.KeepAlive == 0 {
+		cfg.KeepAlive = 10 * time.Second
+	}
+	if cfg.Backoff == (Backoff{}) {
+		cfg.Backoff = Backoff{Min: 2 * time.Second, Max: 5 * time.Minute}
+	}
+	if cfg.Serial == "" || cfg.Queue == nil || cfg.TLS == nil || cfg.FS == nil || cfg.State == nil || cfg.Clock == nil || cfg.Rand == nil || cfg.Log == nil {
+		return nil, errors.New("uplink: the configuration of a session is not complete")
+	}
+	if cfg.KeepAlive%time.Second != 0 || cfg.KeepAlive < 0 || cfg.KeepAlive > 18*time.Hour {
+		return nil, fmt.Errorf("uplink: a keepalive of %v; MQTT counts it in whole seconds up to 18 h", cfg.KeepAlive)
+	}
+	auth, err := NewAuthClient(cfg.AuthURL, cfg.TLS, cfg.Dial, cfg.Clock)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{
+		cfg:      cfg,
+		director: newDirector(auth, cfg.FS, cfg.Dir, cfg.Log),
+		numbers:  newNumbers(cfg.FS, cfg.Dir, cfg.Log),
+		pacer:    newPacer(cfg.Backoff, cfg.Rand),
+		status:   Status{State: Stopped, Since: cfg.Clock.Now()},
+		poke:     make(chan struct{}, 1),
+	}, nil
+}
+
+// Run keeps a connection up until ctx ends, which is the only way it returns.
+// Ending leaves politely: what is in flight gets a moment to be acknowledged.
+func (s *Session) Run(ctx context.Context) error {
+	clk := s.cfg.Clock
+	defer s.set(func(st *Status) { st.State, st.InFlight = Stopped, 0 })
+	delay := time.Duration(s.cfg.Rand() * float64(s.cfg.Spread))
+	said := "" // the last problem that was logged
+	for {
+		s.set(func(st *Status) { st.State, st.Next = Waiting, clk.Now().Add(delay) })
+		if err := clk.Sleep(ctx, delay); err != nil {
+			return err
+		}
+		err := s.attempt(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		now := clk.Now()
+		delay = s.pacer.next(s.director.refused)
+		var wait *waitError
+		if errors.As(err, &wait) {
+			delay += max(wait.until.Sub(now), 0)
+		}
+		s.set(func(st *Status) { st.LastError, st.LastErrorAt, st.InFlight = err.Error(), now, 0 })
+		level := slog.LevelDebug // the same trouble again
+		if text := err.Error(); text != said {
+			level, said = slog.LevelWarn, text
+		}
+		s.cfg.Log.Log(ctx, level, "not connected", "err", err, "retry_in", delay.Round(time.Millisecond))
+	}
+}
+
+// attempt makes one connection and returns why it ended.
+func (s *Session) attempt(ctx context.Context) error {
+	now := s.cfg.Clock.Now()
+	if s.director.wantsToAsk(now) {
+		s.set(func(st *Status) { st.State = Assigning })
+	}
+	endpoint, err := s.director.next(ctx, now)
+	if err != nil {
+		return err
+	}
+	s.set(func(st *Status) { st.State, st.Endpoint = Connecting, endpoint })
+	err = s.connection(ctx, endpoint)
+	if ctx.Err() == nil {
+		s.director.failed(s.cfg.Clock.Now(), err)
+	}
+	return err
+}
+
+// unreadable says once that the queue cannot be read.
+func (s *Session) unreadable(err error) {
+	if text := err.Error(); text != s.unread {
+		s.unread = text
+		s.cfg.Log.Error("the queue cannot be read; trying again", "err", err)
+	}
+}
+
+// proven notes that the connection is a good one: the next failure is a new one.
+func (s *Session) proven() {
+	s.director.succeeded()
+	s.pacer.reset()
+}
+
+// Drain waits until everything that was in the queue when it was called, or came
+// since, is acknowledged. It needs Run to be running.
+func (s *Session) Drain(ctx context.Context) error {
+	done := make(chan struct{})
+	s.mu.Lock()
+	s.drains = append(s.drains, done)
+	s.mu.Unlock()
+	s.look()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		st := s.Status()
+		return fmt.Errorf("draining the queue: %w; the session is %s, last error: %s", context.Cause(ctx), st.State, st.LastError)
+	}
+}
+
+// takeDrains takes the waiters over; those of a queue that is not empty are put
+// back.
+func (s *Session) takeDrains() []chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.drains
+	s.drains = nil
+	return d
+}
+
+func (s *Session) putDrains(d []chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drains = append(s.drains, d...)
+}
+
+// look makes the session look at the queue again.
+func (s *Session) look() {
+	select {
+	case s.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Status tells how the session is.
+func (s *Session) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status
+}
+
+// set changes the status, and notes since when.
+func (s *Session) set(change func(*Status)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.status.State
+	change(&s.status)
+	if s.status.State != before {
+		s.status.Since = s.cfg.Clock.Now()
+	}
+}
