@@ -94,12 +94,12 @@ func (e *endpoint) cutAll() {
 
 // peer is one connection as the endpoint sees it.
 type peer struct {
-	conn  *tls.Conn
-	mu    sync.Mutex // serialises writes
-	n     int        // publishes on topic up
-	open  map[uint16]decode.Record
-	came  []name
-	muted []uint16 // packet ids withheld
+	conn    *tls.Conn
+	mu      sync.Mutex // serialises writes
+	n       int        // publishes on topic up
+	open    map[uint16]decode.Record
+	came    []name
+	pubacks []uint16 // for what was sent down
 }
 
 func (p *peer) write(m packets.ControlPacket) {
@@ -154,6 +154,10 @@ func (e *endpoint) serve(conn *tls.Conn) {
 			p.write(s)
 		case *packets.PingreqPacket:
 			p.write(packets.NewControlPacket(packets.Pingresp))
+		case *packets.PubackPacket:
+			e.mu.Lock()
+			p.pubacks = append(p.pubacks, m.MessageID)
+			e.mu.Unlock()
 		case *packets.DisconnectPacket:
 			polite = true
 			return
@@ -205,8 +209,6 @@ func (e *endpoint) published(p *peer, m *packets.PublishPacket) bool {
 	switch what {
 	case ack:
 		acknowledge()
-	case withhold, lose:
-		p.muted = append(p.muted, m.MessageID)
 	case cut:
 		return false
 	}

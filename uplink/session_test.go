@@ -157,6 +157,8 @@ func (e *endpoint) set(change func(e *endpoint)) {
 	change(e)
 }
 
+var _ Queue = (*queue.Queue)(nil)
+
 // complete checks that all n records of a lane are stored, and that on every
 // connection they came in order without a hole.
 func (e *endpoint) complete(lane queue.Lane, n uint64) {
@@ -399,9 +401,15 @@ func TestWhatComesDownIsHandedOnAndAcknowledged(t *testing.T) {
 		p.e.send("gw/PSK-1/down", "watch", 1)
 		p.e.send("gw/PSK-1/elsewhere", "what", 2)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(p.down) != 1 || p.down[0] != "watch" {
 			t.Errorf("%q", p.down)
 		}
+		p.e.set(func(e *endpoint) {
+			if got := e.all[0].pubacks; len(got) != 2 { // QoS 1 wants one, expected or not
+				t.Errorf("PUBACKs for %v", got)
+			}
+		})
 	})
 }
 
