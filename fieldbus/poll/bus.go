@@ -52,7 +52,6 @@ type Bus struct {
 	line      *fieldbus.Line
 	pumps     []telemetry.Pump
 	groups    []telemetry.Group
-	planned   float64 // share of the bus that the plan takes
 	stretched float64 // by what the profiles' periods were multiplied to make room
 
 	// Owned by Run.
@@ -64,6 +63,7 @@ type Bus struct {
 	regs    [maxRegisters]uint16
 	port    port
 	last    time.Time // when the loop last looked at the clock
+	paced   bool      // a device's pace has changed since planned was reckoned
 
 	mu       sync.Mutex
 	status   busStatus
@@ -168,14 +168,13 @@ func (d *device) join(g *group, it item) {
 // fit chooses periods for which the bus has room, and spreads the devices'
 // slots over them, so that they do not all fall due at once.
 func (b *Bus) fit() {
-	b.planned = b.demand()
-	b.stretched = 1
+	asked := b.demand()
 	for _, f := range stretches {
-		if b.stretched = f; b.planned/f <= fullest {
+		if b.stretched = f; asked/f <= fullest {
 			break
 		}
 	}
-	b.planned /= b.stretched
+	b.status.planned = asked / b.stretched
 	for i, d := range b.devices {
 		for k, g := range d.groups {
 			g.period = time.Duration(float64(g.period) * b.stretched).Round(time.Millisecond)
@@ -190,7 +189,7 @@ func (b *Bus) fit() {
 	}
 }
 
-// demand is the share of the bus that the profiles' periods ask for when every
+// demand is the share of the bus that the groups' periods ask for when every
 // device answers. It is above 1 where the bus has not room.
 func (b *Bus) demand() (share float64) {
 	for _, d := range b.devices {
@@ -211,13 +210,18 @@ func (b *Bus) demand() (share float64) {
 	return share
 }
 
-// cost is what reading a device takes at its present pace.
+// cost is what reading a device takes at its present pace. Plans are made anew
+// when the pace has changed by a quarter.
 func (b *Bus) cost(d *device) cost {
 	turnaround := b.master.ReplyTime(byte(d.Address))
 	if turnaround == 0 {
 		turnaround = assumedTurnaround
 	}
-	return modbusCost(b.line.Mode(), turnaround)
+	if diff := max(turnaround-d.pace, d.pace-turnaround); diff > d.pace/4+time.Millisecond {
+		d.pace, d.plans = turnaround, nil
+		b.paced = true
+	}
+	return modbusCost(b.line.Mode(), d.pace)
 }
 
 // catalogue lists the groups, once the periods are known.

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,9 +140,9 @@ func TestStopFinishesTheTransactionInFlight(t *testing.T) {
 func TestPortIsTriedAgainAndItsSlotsAreMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, epump(t), 1)
-		gone := true
+		var back atomic.Bool
 		r.line = fieldbus.NewLine("/dev/ttyUSB9", fieldbus.Default, func(path string, m fieldbus.Mode) (fieldbus.Port, error) {
-			if gone {
+			if !back.Load() {
 				return nil, &fieldbus.PortError{Path: path, Kind: fieldbus.ErrMissing}
 			}
 			return nullPort{}, nil
@@ -156,7 +157,7 @@ func TestPortIsTriedAgainAndItsSlotsAreMissing(t *testing.T) {
 				t.Error("a command was carried out without a port")
 			}
 			time.Sleep(6 * time.Second)
-			gone = false
+			back.Store(true)
 		})
 		head := r.of("bus1-1", "head")
 		missing, good := 0, 0

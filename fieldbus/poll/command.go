@@ -195,7 +195,7 @@ func (b *Bus) nextCommand(now time.Time) (next *order) {
 			continue
 		}
 		taken[o.d] = true
-		if o.tries == 0 {
+		if o.tries == 0 && o.d.failures < deadAfter {
 			// Another request than the one that was left unanswered.
 			if q := b.master.QuietUntil(byte(o.d.Address)); q.After(o.at) {
 				o.at = q

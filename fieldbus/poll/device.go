@@ -33,6 +33,10 @@ type device struct {
 	spans  []span
 	plans  map[set][]frame
 
+	pace   time.Duration // the turnaround that plans is made for
+	read   []time.Time   // when each item was read last
+	missed int           // slots of the fastest group in a row that came too late
+
 	due     set    // begun and not read
 	pending *frame // asked for and not answered: to be repeated before anything else
 	tries   int    // of pending
@@ -77,17 +81,27 @@ func (d *device) plan(due set, c cost) []frame {
 	return frames
 }
 
-// deadline is the earliest deadline of what is due.
-func (d *device) deadline() (first time.Time, any bool) {
+// urgent is the group with something due whose slot ends first, or nil.
+func (d *device) urgent() (first *group) {
 	for _, g := range d.groups {
-		if !g.open || !d.hasDue(g) {
-			continue
-		}
-		if t := g.deadline(); !any || t.Before(first) {
-			first, any = t, true
+		if g.open && d.hasDue(g) && (first == nil || g.deadline().Before(first.deadline())) {
+			first = g
 		}
 	}
-	return first, any
+	return first
+}
+
+// hopeless tells whether what is due of a group cannot be read before its slot
+// ends. To begin it would only make another pump late as well. A group that
+// takes longer than its period is read all the same, as much of it as will go.
+func (d *device) hopeless(g *group, c cost, now time.Time) bool {
+	var need time.Duration
+	for _, f := range d.plan(d.due, c) {
+		if intersect(f.items, g.items) {
+			need += f.cost
+		}
+	}
+	return need <= g.period*9/10 && now.Add(need).After(g.deadline())
 }
 
 func (d *device) hasDue(g *group) bool {
@@ -100,25 +114,39 @@ func (d *device) hasDue(g *group) bool {
 }
 
 // frame is the frame to read now: the pending one, or the planned one that
-// holds the item with the earliest deadline.
+// holds the item with the earliest deadline; of two alike, the one that was read
+// longer ago.
 func (d *device) frame(c cost) *frame {
 	if d.pending != nil {
 		return d.pending
 	}
+	g := d.urgent()
+	if g == nil {
+		return nil
+	}
 	frames := d.plan(d.due, c)
 	var best *frame
-	var earliest time.Time
+	var oldest time.Time
 	for i := range frames {
-		for _, g := range d.groups {
-			if !g.open || !intersect(frames[i].items, g.items) {
-				continue
-			}
-			if t := g.deadline(); best == nil || t.Before(earliest) {
-				best, earliest = &frames[i], t
-			}
+		if !intersect(frames[i].items, g.items) {
+			continue
+		}
+		if t := d.lastRead(&frames[i]); best == nil || t.Before(oldest) {
+			best, oldest = &frames[i], t
 		}
 	}
 	return best
+}
+
+// lastRead is when the item of a frame that was read longest ago was read.
+func (d *device) lastRead(f *frame) (oldest time.Time) {
+	first := true
+	for i, t := range d.read {
+		if f.items.has(i) && (first || t.Before(oldest)) {
+			oldest, first = t, false
+		}
+	}
+	return oldest
 }
 
 func intersect(a, b set) bool {
@@ -192,6 +220,9 @@ func (d *device) locate() {
 	}
 	d.spans = spans(items, d.blocks)
 	d.plans = nil
+	if d.read == nil {
+		d.read = make([]time.Time, len(items))
+	}
 }
 
 // counter watches a module's count of what it hears from its pump.

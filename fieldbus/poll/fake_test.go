@@ -89,6 +89,7 @@ func (m *fakeMaster) Read(ctx context.Context, r modbus.Request, dst []uint16) (
 	at := m.clk.Now()
 	m.mu.Lock()
 	p, pending, err := m.pumps[r.Address], m.pending[r.Address], m.err
+	silent := p == nil || p.dead || p.lose > 0
 	m.mu.Unlock()
 	if err != nil {
 		return at, err
@@ -99,7 +100,7 @@ func (m *fakeMaster) Read(ctx context.Context, r modbus.Request, dst []uint16) (
 		panic("another request in the quiet window")
 	}
 	began := m.clk.Now()
-	if p == nil || p.dead || p.lose > 0 {
+	if silent {
 		m.wait(m.mode.Wire(8) + m.timeout)
 		m.mu.Lock()
 		if p != nil && p.lose > 0 {
@@ -137,8 +138,9 @@ func (m *fakeMaster) note(r modbus.Request, at time.Time, err error) error {
 func (m *fakeMaster) Write(ctx context.Context, address byte, register, value uint16) error {
 	m.mu.Lock()
 	p := m.pumps[address]
+	silent := p == nil || p.dead
 	m.mu.Unlock()
-	if p == nil || p.dead {
+	if silent {
 		m.wait(m.mode.Wire(8) + m.timeout)
 		return modbus.ErrNoAnswer
 	}
@@ -168,6 +170,12 @@ func (m *fakeMaster) set(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f()
+}
+
+// holds is what a pump's register holds, by the number that travels.
+func (m *fakeMaster) holds(address byte, register uint16) (v uint16) {
+	m.set(func() { v = m.pumps[address].regs[register] })
+	return v
 }
 
 // rig is a bus on a fake master.

@@ -127,7 +127,12 @@ func (b *Bus) measure(now time.Time) {
 	if past <= 0 {
 		return
 	}
+	planned := b.status.planned
+	if b.paced {
+		planned, b.paced = b.demand(), false
+	}
 	b.mu.Lock()
+	b.status.planned = planned
 	b.status.occupancy = float64(newest.busy-oldest.busy) / float64(past)
 	b.status.dead = float64(newest.dead-oldest.dead) / float64(past)
 	b.mu.Unlock()

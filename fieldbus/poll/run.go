@@ -72,20 +72,25 @@ func (b *Bus) begin(now time.Time) {
 	b.mu.Unlock()
 }
 
-// watchClock puts the slots on a new grid when the wall clock was set. The
-// monotonic reading of a time tells a step from time that passed.
+// watchClock notices that the wall clock was set: the monotonic reading of a
+// time tells a step from time that passed.
 func (b *Bus) watchClock(now time.Time) {
 	step := now.Round(0).Sub(b.last.Round(0)) - now.Sub(b.last)
 	if step > clockStep || step < -clockStep {
-		b.log.Info("the clock was set", "by", step)
-		for _, d := range b.devices {
-			d.due, d.pending = set{}, nil
-			for _, g := range d.groups {
-				g.skip(now)
-			}
-		}
+		b.clockSet(step, now)
 	}
 	b.last = now
+}
+
+// clockSet puts the slots on the grid of a clock that was set.
+func (b *Bus) clockSet(step time.Duration, now time.Time) {
+	b.log.Info("the clock was set", "by", step)
+	for _, d := range b.devices {
+		d.due, d.pending, d.tries = set{}, nil, 0
+		for _, g := range d.groups {
+			g.skip(now)
+		}
+	}
 }
 
 // keepOpen opens the port when it is not, and it is time to try again.
@@ -97,13 +102,28 @@ func (b *Bus) keepOpen(now time.Time) {
 		b.lineFailed(err, now)
 		return
 	}
-	b.port = port{open: true}
+	b.port.open = true
+	for _, d := range b.devices {
+		d.notBefore = time.Time{}
+	}
+	if b.status.problem == "" || len(b.devices) == 0 {
+		b.proven(now)
+	}
+}
+
+// proven takes in that the line can be used: not merely opened, which an adapter
+// without power can be, too.
+func (b *Bus) proven(now time.Time) {
+	b.port.wait = 0
+	if b.status.ok {
+		return
+	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.status.problem != "" {
-		b.log.Info("the serial port is back", "port", b.line.Path(), "after", now.Sub(b.status.since).Round(time.Second))
+		b.log.Info("the line can be used again", "port", b.line.Path(), "after", now.Sub(b.status.since).Round(time.Second))
 	}
 	b.status.ok, b.status.since, b.status.problem = true, now, ""
-	b.mu.Unlock()
 }
 
 // lineFailed takes in that the line cannot be used for now.
@@ -149,13 +169,21 @@ func (b *Bus) release(now time.Time) {
 
 // expire gives up what is left of a slot: the cycle came too late.
 func (b *Bus) expire(d *device, g *group) {
-	if !g.open || !d.hasDue(g) {
+	if !g.open {
 		return
 	}
-	if !g.early && d.failures == 0 && b.port.open {
+	late := d.hasDue(g) && !g.early && d.failures == 0 && b.port.open
+	if late {
 		b.mu.Lock()
 		d.dropped++
 		b.mu.Unlock()
+	}
+	switch {
+	case g != d.groups[0]:
+	case late:
+		d.missed++
+	default:
+		d.missed = 0
 	}
 	b.miss(d, g)
 }
@@ -216,17 +244,20 @@ func (b *Bus) work(ctx context.Context, now time.Time) bool {
 	return false
 }
 
-// pick chooses the device to ask now: of those that may be asked, the one whose
-// due items have the earliest deadline.
+// pick chooses the device to ask now: of those that may be asked and can still
+// be read in time, the one whose due items have the earliest deadline. Where
+// there is more to read than time, one that came too late before goes first, so
+// that all of them are read in turn.
 func (b *Bus) pick(now time.Time) (best *device) {
 	var earliest time.Time
 	for _, d := range b.devices {
-		deadline, any := d.deadline()
-		if !any || b.ready(d, now).After(now) {
+		g := d.urgent()
+		if g == nil || b.ready(d, now).After(now) || d.pending == nil && d.hopeless(g, b.cost(d), now) {
 			continue
 		}
-		if best == nil || deadline.Before(earliest) {
-			best, earliest = d, deadline
+		t := g.deadline()
+		if best == nil || d.missed > best.missed || d.missed == best.missed && t.Before(earliest) {
+			best, earliest = d, t
 		}
 	}
 	return best
@@ -263,7 +294,11 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return // before anything was sent
 	}
-	switch faultOf(err) {
+	kind := faultOf(err)
+	if kind != lineFault {
+		b.proven(now)
+	}
+	switch kind {
 	case noFault:
 		b.answered(d, now, true)
 		d.pending, d.tries = nil, 0
@@ -303,6 +338,7 @@ func (b *Bus) deliver(d *device, at time.Time, values []value) {
 	for _, v := range values {
 		it := &d.items[v.item]
 		d.due.remove(v.item)
+		d.read[v.item] = at
 		if d.lost() && v.q == telemetry.Good {
 			v.q = telemetry.Stale
 		}
@@ -336,8 +372,10 @@ func (b *Bus) sleep(ctx context.Context, now time.Time) {
 		for _, g := range d.groups {
 			sooner(g.next)
 		}
-		if b.port.open && !d.due.empty() {
-			sooner(b.ready(d, now))
+		if b.port.open && d.urgent() != nil {
+			if t := b.ready(d, now); t.After(now) {
+				sooner(t)
+			} // else it is hopeless, and waits for its next slot
 		}
 	}
 	if !b.port.open {

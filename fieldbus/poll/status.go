@@ -63,10 +63,11 @@ type Value struct {
 
 // busStatus is the part of Status that the loop keeps up. Guarded by Bus.mu.
 type busStatus struct {
-	ok              bool
-	since           time.Time
-	problem         string
-	occupancy, dead float64
+	ok      bool
+	since   time.Time
+	problem string
+
+	planned, occupancy, dead float64
 }
 
 // Status is the bus as it is now. Any goroutine may call it.
@@ -77,7 +78,7 @@ func (b *Bus) Status() Status {
 	s := Status{
 		Name: b.name, Port: b.line.Path(), Mode: b.line.Mode().String(),
 		OK: b.status.ok, Since: b.status.since, Problem: b.status.problem,
-		Occupancy: b.status.occupancy, Planned: b.planned, Dead: b.status.dead, Stretched: b.stretched,
+		Occupancy: b.status.occupancy, Planned: b.status.planned, Dead: b.status.dead, Stretched: b.stretched,
 		Counters: map[string]int64{
 			"requests": int64(count.Requests.Load()), "answers": int64(count.Answers.Load()),
 			"exceptions": int64(count.Exceptions.Load()), "timeouts": int64(count.Timeouts.Load()),
