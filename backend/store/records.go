@@ -1,0 +1,240 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"penstock/internal/telemetry"
+	"penstock/uplink/wire"
+	"penstock/uplink/wire/decode"
+)
+
+// ErrClosed: the store is closing; nothing was kept.
+var ErrClosed = errors.New("the store is closed")
+
+// maxGroup bounds the records that share a commit.
+const maxGroup = 512
+
+// incoming is a publish on its way into a commit. What can be decoded ahead of
+// the commit is.
+type incoming struct {
+	gateway string
+	publish []byte
+	name    *decode.Record // nil: the name could not be read
+	problem error          // why it is not readable
+	index   index
+	gap     *telemetry.Gap
+	done    chan error // receives once
+}
+
+// index is what queries need to know of a record.
+type index struct {
+	earliest, latest int64 // Unix ms
+	readings         int
+	catalogue        []byte // its body, for a catalogue
+	catalogueName    wire.Name
+}
+
+// Append keeps a publish of a gateway and returns when it is on stable storage;
+// then, and only then, it may be acknowledged. Publishes that arrive together
+// share a commit. What cannot be decoded is kept as it came, which is no error:
+// otherwise it would come back for ever. After an error nothing was kept, or it
+// is not known, and the gateway has to send again.
+//
+// publish is not used after Append returns.
+func (s *Store) Append(ctx context.Context, gateway string, publish []byte) error {
+	in := prepare(gateway, publish, s.clock.Now())
+	select {
+	case s.incoming <- in:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stopping:
+		return ErrClosed
+	}
+	// It is in a commit now, which will end: publish is in use until then.
+	return <-in.done
+}
+
+// prepare decodes what the columns need.
+func prepare(gateway string, publish []byte, now time.Time) *incoming {
+	in := &incoming{gateway: gateway, publish: publish, done: make(chan error, 1)}
+	in.index.earliest, in.index.latest = now.UnixMilli(), now.UnixMilli()
+	rec, err := decode.ParseRecord(publish)
+	if rec.Seq != 0 {
+		in.name = &rec
+	}
+	if err != nil {
+		in.problem = err
+		return in
+	}
+	switch rec.Kind {
+	case wire.KindBlock:
+		b, err := decode.ParseBlock(rec.Body)
+		if err != nil {
+			in.problem = err
+			return in
+		}
+		in.index.readings = b.Readings()
+		in.index.earliest, in.index.latest = span(b)
+	case wire.KindCatalogue:
+		_, name, err := decode.ParseCatalogue(rec.Body)
+		if err != nil {
+			in.problem = err
+			return in
+		}
+		in.index.catalogue, in.index.catalogueName = rec.Body, name
+	case wire.KindGap:
+		g, err := decode.ParseGap(rec.Body)
+		if err != nil {
+			in.problem = err
+			return in
+		}
+		in.gap = &g
+		in.index.earliest, in.index.latest = g.From.UnixMilli(), g.To.UnixMilli()
+	}
+	return in
+}
+
+// span is the time that a block covers: what it answers for, and any reading of
+// its that lies outside of that.
+func span(b *decode.Block) (earliest, latest int64) {
+	earliest, latest = b.From.UnixMilli(), b.To.UnixMilli()
+	for _, run := range b.Runs {
+		earliest = min(earliest, run.First.UnixMilli())
+		if run.Period > 0 {
+			latest = max(latest, run.First.Add(time.Duration(run.Slots)*run.Period).UnixMilli())
+		}
+	}
+	return earliest, latest
+}
+
+// commitLoop gathers what waits and commits it together. It is the only user of
+// the writing connection's record statements.
+func (s *Store) commitLoop() {
+	defer close(s.stopped)
+	for {
+		var group []*incoming
+		select {
+		case in := <-s.incoming:
+			group = append(group, in)
+		case <-s.stopping:
+			return
+		}
+	gather:
+		for len(group) < maxGroup {
+			select {
+			case in := <-s.incoming:
+				group = append(group, in)
+			default:
+				break gather
+			}
+		}
+		var notes []note
+		err := s.write(context.Background(), func(tx *sql.Tx) (err error) {
+			notes, err = s.insert(tx, group)
+			return err
+		})
+		if err != nil {
+			err = fmt.Errorf("keeping %d records: %w", len(group), err)
+		}
+		for _, in := range group {
+			in.done <- err
+		}
+		if err == nil {
+			s.announce(group, notes)
+		}
+	}
+}
+
+// note is something unusual that a commit met, told once it is committed.
+type note struct {
+	in     *incoming
+	reason string
+}
+
+func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) {
+	now := s.clock.Now().UnixMilli()
+	record, err := tx.Prepare(`INSERT INTO records (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+	if err != nil {
+		return nil, err
+	}
+	defer record.Close()
+	for _, in := range group {
+		if in.name == nil {
+			n, err := odd(tx, in, now, false, in.problem.Error())
+			if err != nil {
+				return nil, err
+			}
+			notes = append(notes, n...)
+			continue
+		}
+		r := in.name
+		res, err := record.Exec(in.gateway, r.Epoch[:], int(r.Lane), int64(r.Seq), int64(r.Kind), in.problem == nil, now,
+			in.index.earliest, in.index.latest, in.index.readings, in.publish)
+		if err != nil {
+			return nil, err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return nil, err
+		} else if n == 0 {
+			n, err := repeated(tx, in, now)
+			if err != nil {
+				return nil, err
+			}
+			notes = append(notes, n...)
+			continue
+		}
+		if in.problem != nil {
+			notes = append(notes, note{in, "kept, but it cannot be decoded: " + in.problem.Error()})
+		}
+		if in.index.catalogue != nil {
+			if _, err := tx.Exec(`INSERT INTO catalogues (gateway, name, received, body) VALUES (?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET received = excluded.received`,
+				in.gateway, in.index.catalogueName[:], now, in.index.catalogue); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return notes, nil
+}
+
+// repeated deals with a record whose name is taken: by itself, or by another.
+func repeated(tx *sql.Tx, in *incoming, now int64) ([]note, error) {
+	var there []byte
+	err := tx.QueryRow(`SELECT publish FROM records WHERE gateway = ? AND epoch = ? AND lane = ? AND seq = ?`,
+		in.gateway, in.name.Epoch[:], int(in.name.Lane), int64(in.name.Seq)).Scan(&there)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(there, in.publish) {
+		return nil, nil
+	}
+	return odd(tx, in, now, true, fmt.Sprintf("record %v %v %d is known with other content", in.name.Epoch, in.name.Lane, in.name.Seq))
+}
+
+// odd keeps a publish that cannot stand among the records.
+func odd(tx *sql.Tx, in *incoming, now int64, conflict bool, reason string) ([]note, error) {
+	hash := sha256.Sum256(in.publish)
+	_, err := tx.Exec(`INSERT INTO oddities (gateway, hash, received, conflict, reason, publish) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, in.gateway, hash[:], now, conflict, reason, in.publish)
+	return []note{{in, reason}}, err
+}
+
+// announce tells the log and the subscribers what a commit brought.
+func (s *Store) announce(group []*incoming, notes []note) {
+	for _, n := range notes {
+		s.log.Warn("an odd record", "gateway", n.in.gateway, "what", n.reason)
+	}
+	for _, in := range group {
+		if in.index.catalogue != nil {
+			s.catalogues.forget(in.gateway)
+		}
+		s.hub.tell(Update{Gateway: in.gateway, From: time.UnixMilli(in.index.earliest), To: time.UnixMilli(in.index.latest)})
+	}
+}
