@@ -52,14 +52,19 @@ type Sessions struct {
 
 // NewSessions keeps its sessions in s.
 func NewSessions(s SessionStore, accounts *Accounts, c clock.Clock, log *slog.Logger) *Sessions {
-	m := scs.New()
-	m.Lifetime = Lifetime
-	// scs would write every session at every request to move its idle limit,
-	// and so bring back one that signed out meanwhile; keeper does it instead.
-	m.IdleTimeout = 0
 	keep := &keeper{store: s, clock: c}
-	m.Store = keep
-	m.Cookie = scs.SessionCookie{Name: CookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, Persist: true}
+	// Not scs.New, which starts a store in memory with a goroutine that never ends.
+	m := &scs.SessionManager{
+		Lifetime: Lifetime,
+		// scs would write every session at every request to move its idle limit,
+		// and so bring back one that signed out meanwhile; keeper does it instead.
+		IdleTimeout: 0,
+		Store:       keep,
+		Codec:       scs.GobCodec{},
+		Cookie: scs.SessionCookie{
+			Name: CookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, Persist: true,
+		},
+	}
 	ss := &Sessions{manager: m, keep: keep, accounts: accounts, log: log}
 	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
 		if r.Context().Err() == nil {
