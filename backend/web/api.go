@@ -1,0 +1,212 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"penstock/backend/access"
+	"penstock/backend/store"
+	"penstock/internal/telemetry"
+)
+
+// problem answers as RFC 9457 asks.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the browser went away
+		"title": http.StatusText(status), "status": status, "detail": detail,
+	})
+}
+
+func (h *Handler) apiFailed(w http.ResponseWriter, r *http.Request, err error) {
+	h.logFailure(r, err)
+	problem(w, http.StatusInternalServerError, "The server failed; its log says why. Try again in a minute.")
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) //nolint:errcheck // the browser went away
+}
+
+func (h *Handler) summaries(ctx context.Context) ([]summaryView, error) {
+	gws, err := h.store.Gateways(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing the gateways: %w", err)
+	}
+	list := make([]summaryView, 0, len(gws))
+	for _, gw := range gws {
+		v, err := h.view(ctx, gw)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v.summaryView)
+	}
+	return list, nil
+}
+
+func (h *Handler) apiGateways(w http.ResponseWriter, r *http.Request, _ access.User) {
+	list, err := h.summaries(r.Context())
+	if err != nil {
+		h.apiFailed(w, r, err)
+		return
+	}
+	answer(w, struct {
+		Now      time.Time     `json:"now"`
+		Count    string        `json:"count"`
+		Gateways []summaryView `json:"gateways"`
+	}{h.clock.Now(), count(list), list})
+}
+
+const noGateway = "There is no gateway of this serial number."
+
+func (h *Handler) apiGateway(w http.ResponseWriter, r *http.Request, _ access.User) {
+	v, err := h.gateway(r)
+	switch {
+	case errors.Is(err, store.ErrNoGateway):
+		problem(w, http.StatusNotFound, noGateway)
+	case err != nil:
+		h.apiFailed(w, r, err)
+	default:
+		answer(w, v)
+	}
+}
+
+// longest is how much one request may ask for: a day at one sample a second is
+// about a megabyte.
+const longest = 24*time.Hour + time.Minute
+
+type rangeView struct {
+	Pump     string            `json:"pump"`
+	Point    string            `json:"point"`
+	Label    string            `json:"label"`
+	Unit     string            `json:"unit"`
+	UCUM     string            `json:"ucum"`
+	Decimals int               `json:"decimals"`
+	Step     bool              `json:"step"`
+	Period   int64             `json:"period_ms"`
+	From     time.Time         `json:"from"`
+	To       time.Time         `json:"to"`
+	T        []int64           `json:"t"`
+	V        column            `json:"v"`
+	Q        []int             `json:"q"`
+	Texts    map[string]string `json:"texts"` // of the codes in v
+	Gaps     []gapView         `json:"gaps"`
+}
+
+// column writes numbers with just the digits that they are shown with.
+type column struct {
+	values []*float64
+	places int
+}
+
+func (c column) MarshalJSON() ([]byte, error) {
+	b := []byte{'['}
+	for i, v := range c.values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if v == nil {
+			b = append(b, "null"...)
+		} else {
+			b = strconv.AppendFloat(b, *v, 'f', c.places, 64)
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func (h *Handler) apiRange(w http.ResponseWriter, r *http.Request, _ access.User) {
+	q := r.URL.Query()
+	from, errFrom := time.Parse(time.RFC3339Nano, q.Get("from"))
+	to, errTo := time.Parse(time.RFC3339Nano, q.Get("to"))
+	switch {
+	case errFrom != nil || errTo != nil:
+		problem(w, http.StatusBadRequest, "from and to must be times of RFC 3339, such as 2026-11-24T10:00:00Z.")
+		return
+	case to.Before(from) || to.Sub(from) > longest:
+		problem(w, http.StatusBadRequest, "to must not be before from, nor more than a day after it.")
+		return
+	}
+	serial, pump, point := r.PathValue("serial"), q.Get("pump"), q.Get("point")
+	if _, err := h.store.Gateway(r.Context(), serial); errors.Is(err, store.ErrNoGateway) {
+		problem(w, http.StatusNotFound, noGateway)
+		return
+	} else if err != nil {
+		h.apiFailed(w, r, err)
+		return
+	}
+	catalogue, err := h.store.Catalogue(r.Context(), serial)
+	if err != nil {
+		h.apiFailed(w, r, err)
+		return
+	}
+	series, period, ok := lookup(catalogue, pump, point)
+	if !ok {
+		problem(w, http.StatusNotFound, "This gateway has no such pump, or the pump has no such point.")
+		return
+	}
+	samples, err := h.store.Range(r.Context(), serial, pump, point, from, to)
+	if err != nil {
+		h.apiFailed(w, r, err)
+		return
+	}
+	gaps, err := h.store.Gaps(r.Context(), serial, from, to)
+	if err != nil {
+		h.apiFailed(w, r, err)
+		return
+	}
+	v := columns(series, samples)
+	v.Period, v.From, v.To, v.Gaps = period.Milliseconds(), from, to, gapViews(gaps)
+	answer(w, v)
+}
+
+func lookup(c telemetry.Catalogue, pump, point string) (telemetry.Series, time.Duration, bool) {
+	for _, g := range c.Groups {
+		for _, s := range g.Series {
+			if s.Pump == pump && s.Point == point {
+				return s, g.Period, true
+			}
+		}
+	}
+	return telemetry.Series{}, 0, false
+}
+
+func columns(s telemetry.Series, samples []store.Sample) rangeView {
+	places := decimals(s)
+	v := rangeView{
+		Pump: s.Pump, Point: s.Point, Label: label(s.Point), Unit: telemetry.UnitText(s.Unit), UCUM: s.Unit,
+		Decimals: places, Step: steps(s), Texts: map[string]string{},
+		T: make([]int64, 0, len(samples)), Q: make([]int, 0, len(samples)),
+		V: column{make([]*float64, 0, len(samples)), places},
+	}
+	for _, sample := range samples {
+		var number *float64
+		if sample.Quality == telemetry.Good || sample.Quality == telemetry.Stale {
+			f := s.Scale.Value(sample.Raw)
+			number = &f
+			if v.Step {
+				v.Texts[strconv.FormatFloat(f, 'f', places, 64)] = valueText(s, sample.Raw, places)
+			}
+		}
+		v.T = append(v.T, sample.Time.UnixMilli())
+		v.V.values = append(v.V.values, number)
+		v.Q = append(v.Q, int(sample.Quality))
+	}
+	return v
+}
+
+// event is one server-sent event.
+func event(name string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "event: %s\ndata: ", name)
+	if err := json.NewEncoder(&b).Encode(data); err != nil { // one line, ending in \n
+		return nil, fmt.Errorf("encoding the event %s: %w", name, err)
+	}
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
