@@ -15,8 +15,12 @@ import (
 	"penstock/internal/disk"
 )
 
-// ErrPowerCut is what every operation returns once the power is gone.
-var ErrPowerCut = errors.New("faultdisk: power cut")
+var (
+	// ErrPowerCut is what every operation returns once the power is gone.
+	ErrPowerCut = errors.New("faultdisk: power cut")
+	// ErrKilled is what every change returns once the process is dead.
+	ErrKilled = errors.New("faultdisk: process killed")
+)
 
 // Disk is a file system in memory. It is safe for concurrent use.
 type Disk struct {
@@ -26,7 +30,8 @@ type Disk struct {
 	ops    int // mutating operations so far
 	cutAt  int // the operation during which the power goes; 0: never
 	dead   bool
-	killed int // how often Kill was called: older handles are dead
+	killAt int // the operation before which the process is killed; 0: never
+	killed int // how often Restart was called: older handles are dead
 
 	readOnly  bool
 	space     int64 // bytes that fit; negative: any number

@@ -54,7 +54,7 @@
 // SetSpace fills the disk, SetReadOnly remounts it, Intercept fails any single
 // operation (a write that fails is half done, as write(2) may; a Sync that
 // fails leaves what was written unsafe for good, as Linux does), Lie makes
-// every sync a lie, as a drive with a volatile cache does, Flip damages a bit,
-// and Kill ends the process but not the power: every handle is dead, what was
-// written stays.
+// every sync a lie, as a drive with a volatile cache does, and Flip damages a
+// bit. KillAt and Restart end the process but not the power: what was written
+// is there for the next process, and still not safe.
 package faultdisk

@@ -3,6 +3,7 @@ package faultdisk
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -235,9 +236,19 @@ func TestALyingDiskLosesWhatItSaidWasSafe(t *testing.T) {
 func TestAKilledProcessLeavesWhatItWroteAndNoHandle(t *testing.T) {
 	d := New()
 	f := create(t, d, "/a", "abc")
-	d.Kill()
-	if _, err := f.Write([]byte("x")); err == nil {
-		t.Error("the dead process still writes")
+	d.KillAt(d.Operations() + 1)
+	if _, err := f.Write([]byte("x")); !errors.Is(err, ErrKilled) {
+		t.Errorf("the dead process writes: %v", err)
+	}
+	if err := f.Sync(); !errors.Is(err, ErrKilled) {
+		t.Errorf("the dead process syncs: %v", err)
+	}
+	d.Restart()
+	if _, err := f.Write([]byte("x")); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("the dead process's handle lives: %v", err)
+	}
+	if seen := outcomes(d, "/a"); seen["abc"] == 0 || len(seen) < 2 {
+		t.Errorf("after cuts the file holds %v", seen)
 	}
 	if b, err := disk.ReadFile(d, "/a"); err != nil || string(b) != "abc" {
 		t.Errorf("the next process reads %q, %v", b, err)

@@ -65,6 +65,9 @@ func (d *Disk) begin(o Operation) error {
 	if d.dead {
 		return noEffect{ErrPowerCut}
 	}
+	if d.killAt > 0 && d.ops+1 >= d.killAt {
+		return noEffect{ErrKilled}
+	}
 	if d.readOnly && o.Kind != Sync && o.Kind != SyncDir {
 		return noEffect{syscall.EROFS}
 	}
@@ -124,12 +127,22 @@ func (d *Disk) Cut() {
 	d.dead = true
 }
 
-// Kill ends the process, not the power: every open handle is dead, and what was
-// written is there for the next process, whether it was synced or not.
-func (d *Disk) Kill() {
+// KillAt kills the process, not the power, before the n-th operation that
+// changes the disk: from then on every change fails with ErrKilled. What was
+// written before is there, whether it was synced or not. 0 takes it back.
+func (d *Disk) KillAt(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.killAt = n
+}
+
+// Restart begins the next process: every open handle is dead, and KillAt is
+// forgotten.
+func (d *Disk) Restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.killed++
+	d.killAt = 0
 }
 
 // SetReadOnly remounts the disk read-only, or writable again. Changes then fail
