@@ -243,7 +243,6 @@ type fakeQueue struct {
 	changed chan struct{}
 	moved   chan struct{}
 	broken  error
-	packer  wire.Packer
 }
 
 func newFakeQueue(t testing.TB, e *endpoint) *fakeQueue {
@@ -264,7 +263,7 @@ func (q *fakeQueue) addSized(lane queue.Lane, n, size int) {
 		for i := 8; i < size; i++ {
 			body[i] = byte(rand.Uint32()) // nothing to compress
 		}
-		q.lanes[lane] = append(q.lanes[lane], queue.Record{Epoch: [8]byte{9}, Lane: lane, Seq: seq, Payload: q.packer.AppendPayload(nil, wire.KindEvent, body)})
+		q.lanes[lane] = append(q.lanes[lane], queue.Record{Epoch: [8]byte{9}, Lane: lane, Seq: seq, Payload: new(wire.Packer).AppendPayload(nil, wire.KindEvent, body)})
 	}
 	close(q.changed)
 	q.changed = make(chan struct{})

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"penstock/internal/telemetry"
+	"penstock/uplink/wire/columns"
 )
 
 // MaxBlock bounds a block's body. It is well below MaxRecord so that the
@@ -31,8 +32,9 @@ type Builder struct {
 	size int   // upper bound of the body
 	n    int
 
-	out, body, part []byte // scratch
-	exact           [4][]int64
+	columns                 columns.Encoder
+	out, packed, part, mark []byte // scratch
+	col                     [4][]int64
 }
 
 // run is a grid of consecutive slots of one group.
@@ -63,7 +65,7 @@ func NewBuilder(c *Catalogue) *Builder {
 // Worst-case sizes in bytes of what a body is made of.
 const (
 	headSize  = 10 + 11 + 11
-	runSize   = 6 + 6 + 11 + 11 + 6 + 6 + 6 + 4*6
+	runSize   = 6 + 6 + 11 + 6 + 6 + 6
 	markSize  = 2 + 2 + 4*6
 	exactSize = 3 * 5 * 2
 )
@@ -165,38 +167,43 @@ func (b *Builder) extend(u *run, slots, width int) {
 	u.slots = slots
 }
 
-// Seal ends the block at to and returns its body, valid until the next Seal.
+// Seal ends the block at to and returns its body, valid until the next Seal. It
+// uses the open block up: Open the next.
 func (b *Builder) Seal(to time.Time) []byte {
 	out := appendBytes(b.out[:0], 1, b.cat.Name[:])
 	out = appendSint(out, 2, b.from)
 	out = appendUint(out, 3, uint64(max(to.UnixMilli()-b.from, 0)))
+	b.columns.Start(b.packed[:0])
 	for i := range b.runs {
-		b.body = b.appendRun(b.body[:0], &b.runs[i])
-		out = appendBytes(out, 4, b.body)
+		b.part = b.appendRun(b.part[:0], &b.runs[i])
+		out = appendBytes(out, 4, b.part)
+	}
+	b.packed = b.columns.Finish()
+	if len(b.packed) > 0 {
+		out = appendBytes(out, 5, b.packed)
 	}
 	b.out = out
 	return out
 }
 
+// appendRun appends the run and packs its columns.
 func (b *Builder) appendRun(dst []byte, u *run) []byte {
 	width := len(b.cat.groups[u.group].Series)
 	dst = appendUint(dst, 1, uint64(u.group))
 	dst = appendSint(dst, 2, u.first-b.from)
 	dst = appendUint(dst, 4, uint64(u.slots))
-	part := b.part[:0]
 	for s := range width {
-		last := int64(0)
+		col, last := b.col[0][:0], int64(0)
 		for k := range u.slots {
-			c := u.cells[k*width+s]
-			if !c.hasValue() {
-				c.raw = last
+			if c := u.cells[k*width+s]; c.hasValue() {
+				last = c.raw
 			}
-			part = protowire.AppendVarint(part, protowire.EncodeZigZag(c.raw-last))
-			last = c.raw
+			col = append(col, last)
 		}
+		b.columns.Column(col)
+		b.col[0] = col
 	}
-	b.part = part
-	dst = appendBytes(dst, 5, part)
 	dst = b.appendMarks(dst, u, width)
-	return b.appendExact(dst, u, width)
+	dst = appendUint(dst, 8, uint64(width))
+	return appendUint(dst, 9, uint64(b.exceptions(u, width)))
 }

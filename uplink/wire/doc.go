@@ -13,10 +13,10 @@
 // a small number. What the integers mean stands in the catalogue, which is a
 // record of its own, sent once and named by its hash.
 //
-// A block in the making is a Builder; a Packer compresses its body and makes the
-// payload, which is encoded once: the queue stores it and AppendRecord puts
-// epoch, lane and sequence number in front, since parts of a protobuf message
-// may be written one after the other.
+// A block in the making is a Builder. A Packer makes the payload of its body, which
+// is encoded once: the queue stores it and AppendRecord puts epoch, lane
+// and sequence number in front, since parts of a protobuf message may be written
+// one after the other.
 //
 // Bytes are written with protowire and without allocation once warm. Package
 // decode reads them back with code generated from the same .proto file; the

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"google.golang.org/protobuf/encoding/protowire"
-
-	"penstock/internal/telemetry"
-)
+import "penstock/internal/telemetry"
 
 // A pump that does not answer fails for a whole frame at once, and a late frame
 // makes all its series late: neighbours in the catalogue, slot after slot. So
@@ -35,12 +31,12 @@ func (b *Builder) appendMarks(dst []byte, u *run, width int) []byte {
 					row[j].quality = telemetry.Good
 				}
 			}
-			m := appendUint(b.part[:0], 1, uint64(q))
+			m := appendUint(b.mark[:0], 1, uint64(q))
 			m = appendUint(m, 2, uint64(s))
 			m = appendUint(m, 3, unlessOneU(n))
 			m = appendUint(m, 4, uint64(k))
 			m = appendUint(m, 5, unlessOneU(rows))
-			dst, b.part = appendBytes(dst, 6, m), m
+			dst, b.mark = appendBytes(dst, 6, m), m
 			s += n
 		}
 	}
@@ -63,12 +59,12 @@ func unlessOneU(n int) uint64 {
 	return uint64(n)
 }
 
-// appendExact writes the readings off their slot, series by series so that the
-// columns' differences are small: neighbours with the same offset as one row.
-func (b *Builder) appendExact(dst []byte, u *run, width int) []byte {
-	cols := &b.exact
-	for i := range cols {
-		cols[i] = cols[i][:0]
+// exceptions packs the readings off their slot, series by series so that the
+// columns hardly move: neighbours with the same offset as one row. It returns the
+// number of rows.
+func (b *Builder) exceptions(u *run, width int) int {
+	for i := range b.col {
+		b.col[i] = b.col[i][:0]
 	}
 	for s := range width {
 		for k := range u.slots {
@@ -83,36 +79,12 @@ func (b *Builder) appendExact(dst []byte, u *run, width int) []byte {
 				n++
 			}
 			for i, v := range [4]int64{int64(s), int64(n), int64(k), int64(off)} {
-				cols[i] = append(cols[i], v)
+				b.col[i] = append(b.col[i], v)
 			}
 		}
 	}
-	if len(cols[0]) == 0 {
-		return dst
+	for _, col := range b.col {
+		b.columns.Column(col)
 	}
-	size := 0
-	for _, col := range cols {
-		size += 1 + protowire.SizeBytes(deltasSize(col))
-	}
-	dst = protowire.AppendTag(dst, 7, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(size))
-	for i, col := range cols {
-		dst = protowire.AppendTag(dst, protowire.Number(i+1), protowire.BytesType)
-		dst = protowire.AppendVarint(dst, uint64(deltasSize(col)))
-		last := int64(0)
-		for _, v := range col {
-			dst = protowire.AppendVarint(dst, protowire.EncodeZigZag(v-last))
-			last = v
-		}
-	}
-	return dst
-}
-
-func deltasSize(col []int64) (n int) {
-	last := int64(0)
-	for _, v := range col {
-		n += deltaSize(last, v)
-		last = v
-	}
-	return n
+	return len(b.col[0])
 }

@@ -10,6 +10,10 @@ import (
 // it is expanded. Nothing larger enters the queue.
 const MaxRecord = 256 << 10
 
+// MaxCells bounds the numbers in a block's columns: one reading or one row of
+// exceptions takes one or four.
+const MaxCells = 256 << 10
+
 // recordOverhead is the most that AppendRecord adds to a body: epoch, lane,
 // sequence number, kind, compression and the body's own header.
 const recordOverhead = 10 + 2 + 11 + 2 + 2 + 5
@@ -69,7 +73,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint32(k))
 }
 
-// AppendRecord appends the publish that carries payload, which a Packer made:
+// AppendRecord appends the publish that carries payload, which AppendPayload made:
 // it puts epoch, lane and sequence number in front, and nothing else. The parts
 // of a protobuf message may be written one after the other.
 func AppendRecord(dst []byte, epoch Epoch, lane Lane, seq uint64, payload []byte) []byte {

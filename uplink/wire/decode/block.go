@@ -9,6 +9,7 @@ import (
 
 	"penstock/internal/telemetry"
 	"penstock/uplink/wire"
+	"penstock/uplink/wire/columns"
 	"penstock/uplink/wire/wirepb"
 )
 
@@ -74,6 +75,11 @@ func ParseBlock(body []byte) (*Block, error) {
 		return nil, fmt.Errorf("block: a length of %d ms", pb.LengthMs)
 	}
 	b.To = b.From.Add(time.Duration(pb.LengthMs) * time.Millisecond)
+	if len(pb.Columns) > 0 {
+		if err := unpack(&pb); err != nil {
+			return nil, fmt.Errorf("block: %w", err)
+		}
+	}
 	b.Runs = make([]Run, 0, len(pb.Runs))
 	for i, r := range pb.Runs {
 		run, err := parseRun(pb.FromMs, r)
@@ -83,6 +89,47 @@ func ParseBlock(body []byte) (*Block, error) {
 		b.Runs = append(b.Runs, run)
 	}
 	return b, nil
+}
+
+// unpack puts the packed columns where runs have them in a block without.
+func unpack(pb *wirepb.Block) error {
+	cells := uint64(0)
+	for i, r := range pb.Runs {
+		if len(r.Deltas) > 0 || r.Exact != nil {
+			return fmt.Errorf("run %d has columns of its own beside those of the block", i)
+		}
+		if r.Series == 0 || r.Slots == 0 {
+			return fmt.Errorf("run %d: %d series of %d slots", i, r.Series, r.Slots)
+		}
+		cells += uint64(r.Series)*uint64(r.Slots) + 4*uint64(r.ExactRows)
+		if cells > wire.MaxCells {
+			return fmt.Errorf("run %d: more than %d numbers", i, wire.MaxCells)
+		}
+	}
+	var d columns.Decoder
+	d.Start(pb.Columns)
+	column := func(deltas []int64) {
+		d.Column(deltas)
+		for i := len(deltas) - 1; i > 0; i-- {
+			deltas[i] -= deltas[i-1]
+		}
+	}
+	for _, r := range pb.Runs {
+		r.Deltas = make([]int64, int(r.Series)*int(r.Slots))
+		for s := range int(r.Series) {
+			column(r.Deltas[s*int(r.Slots):][:r.Slots])
+		}
+		if n := int(r.ExactRows); n > 0 {
+			r.Exact = &wirepb.Exact{Series: make([]int64, n), SeriesCount: make([]int64, n), Slot: make([]int64, n), OffMs: make([]int64, n)}
+			for _, col := range [][]int64{r.Exact.Series, r.Exact.SeriesCount, r.Exact.Slot, r.Exact.OffMs} {
+				column(col)
+			}
+		}
+	}
+	if n := d.Unread(); n > 0 {
+		return fmt.Errorf("%d bytes behind the last column", n)
+	}
+	return nil
 }
 
 func parseRun(from int64, pb *wirepb.Run) (Run, error) {

@@ -26,6 +26,10 @@ func marshal(t testing.TB, m proto.Message) []byte {
 	return b
 }
 
+func packed(columns []byte, runs ...*wirepb.Run) *wirepb.Block {
+	return &wirepb.Block{Catalogue: make([]byte, 8), Columns: columns, Runs: runs}
+}
+
 func TestGarbageIsNamed(t *testing.T) {
 	name := make([]byte, 8)
 	run := func(change func(*wirepb.Run)) *wirepb.Block {
@@ -64,6 +68,16 @@ func TestGarbageIsNamed(t *testing.T) {
 		{"row 0: series 18446744073709551615", run(func(r *wirepb.Run) {
 			r.Exact = &wirepb.Exact{Series: []int64{-1}, SeriesCount: []int64{1}, Slot: []int64{0}, OffMs: []int64{200}}
 		})},
+		{"run 0 has columns of its own", func() *wirepb.Block {
+			b := run(func(*wirepb.Run) {})
+			b.Columns = []byte{1}
+			return b
+		}()},
+		{"run 0: 0 series of 2 slots", packed([]byte{1}, &wirepb.Run{Slots: 2})},
+		{"run 0: more than 262144 numbers", packed([]byte{1}, &wirepb.Run{Slots: 1<<32 - 1, Series: 1<<32 - 1})},
+		{"run 0: more than 262144 numbers", packed([]byte{1}, &wirepb.Run{Slots: 1, Series: 1, ExactRows: 65536})},
+		{"run 1: more than 262144 numbers", packed([]byte{1}, &wirepb.Run{Slots: 200000, Series: 1}, &wirepb.Run{Slots: 200000, Series: 1})},
+		{"9 bytes behind the last column", packed(bytes.Repeat([]byte{0xFF}, 13), &wirepb.Run{Slots: 1, Series: 1})},
 	} {
 		if _, err := ParseBlock(marshal(t, tc.b)); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("want an error with %q, got %v", tc.says, err)
@@ -137,6 +151,7 @@ func TestHostileBlocksStaySmall(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"cells":      marshal(t, &wirepb.Block{Catalogue: make([]byte, 8), Runs: []*wirepb.Run{{Slots: uint32(full), Deltas: make([]int64, full)}}}),
 		"empty runs": append(marshal(t, &wirepb.Block{Catalogue: make([]byte, 8)}), bytes.Repeat([]byte{0x22, 0}, full/2)...),
+		"packed":     marshal(t, packed([]byte{255}, &wirepb.Run{Slots: wire.MaxCells, Series: 1})),
 		"marks":      marshal(t, &wirepb.Block{Catalogue: make([]byte, 8), Runs: []*wirepb.Run{{Slots: 100000, Deltas: make([]int64, 100000), Marks: marks}}}),
 	} {
 		var before, after runtime.MemStats
@@ -170,7 +185,6 @@ func TestABlockThatDoesNotFitItsCatalogue(t *testing.T) {
 // FuzzRecord feeds whole publishes through every decoder.
 func FuzzRecord(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 7))
-	var packer wire.Packer
 	for range 5 {
 		c, w := testCatalogue(f, r)
 		b := wire.NewBuilder(w)
@@ -179,9 +193,9 @@ func FuzzRecord(f *testing.F) {
 			b.Add(m)
 		}
 		body := b.Seal(start.Add(time.Minute))
-		f.Add(wire.AppendRecord(nil, wire.Epoch{}, wire.History, 1, packer.AppendPayload(nil, wire.KindBlock, body)))
+		f.Add(wire.AppendRecord(nil, wire.Epoch{}, wire.History, 1, new(wire.Packer).AppendPayload(nil, wire.KindBlock, body)))
 		f.Add(marshal(f, &wirepb.Record{Epoch: make([]byte, 8), Lane: 2, Seq: 1, Kind: 1, Body: body}))
-		f.Add(wire.AppendRecord(nil, wire.Epoch{}, wire.History, 2, packer.AppendPayload(nil, wire.KindCatalogue, w.Body)))
+		f.Add(wire.AppendRecord(nil, wire.Epoch{}, wire.History, 2, new(wire.Packer).AppendPayload(nil, wire.KindCatalogue, w.Body)))
 	}
 	f.Add(wire.AppendRecord(nil, wire.Epoch{}, wire.Urgent, 3, wire.GapPayload(telemetry.Gap{Reason: 1, From: start, To: start})))
 	groups := []telemetry.Group{{Period: time.Second, Series: make([]telemetry.Series, 3)}, {Period: time.Second, Series: make([]telemetry.Series, 1)}}

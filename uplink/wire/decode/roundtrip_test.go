@@ -111,14 +111,13 @@ func sorted(all []telemetry.Reading) []telemetry.Reading {
 }
 
 func TestWhatGoesInComesOut(t *testing.T) {
-	var packer wire.Packer
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c, w := testCatalogue(t, r)
 		b := wire.NewBuilder(w)
 		var want, got []telemetry.Reading
 		seal := func(to time.Time) {
-			record := wire.AppendRecord(nil, wire.Epoch{1, 2}, wire.History, 1+seed, packer.AppendPayload(nil, wire.KindBlock, b.Seal(to)))
+			record := wire.AppendRecord(nil, wire.Epoch{1, 2}, wire.History, 1+seed, new(wire.Packer).AppendPayload(nil, wire.KindBlock, b.Seal(to)))
 			rec, err := ParseRecord(record)
 			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)

@@ -649,11 +649,15 @@ func (x *Series) GetEnumeration() string {
 
 // The readings of one reporting period.
 type Block struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Catalogue     []byte                 `protobuf:"bytes,1,opt,name=catalogue,proto3" json:"catalogue,omitempty"`                // its name, 8 bytes
-	FromMs        int64                  `protobuf:"zigzag64,2,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`     // Unix time at which the block was opened
-	LengthMs      uint64                 `protobuf:"varint,3,opt,name=length_ms,json=lengthMs,proto3" json:"length_ms,omitempty"` // the block answers for [from_ms, from_ms + length_ms)
-	Runs          []*Run                 `protobuf:"bytes,4,rep,name=runs,proto3" json:"runs,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Catalogue []byte                 `protobuf:"bytes,1,opt,name=catalogue,proto3" json:"catalogue,omitempty"`                // its name, 8 bytes
+	FromMs    int64                  `protobuf:"zigzag64,2,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`     // Unix time at which the block was opened
+	LengthMs  uint64                 `protobuf:"varint,3,opt,name=length_ms,json=lengthMs,proto3" json:"length_ms,omitempty"` // the block answers for [from_ms, from_ms + length_ms)
+	Runs      []*Run                 `protobuf:"bytes,4,rep,name=runs,proto3" json:"runs,omitempty"`
+	// The columns of all runs, packed by the range coder of docs/protocol.md. When
+	// it is there, runs leave deltas and exact out and say series and exact_rows
+	// instead.
+	Columns       []byte `protobuf:"bytes,5,opt,name=columns,proto3" json:"columns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -716,6 +720,13 @@ func (x *Block) GetRuns() []*Run {
 	return nil
 }
 
+func (x *Block) GetColumns() []byte {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
 // Consecutive slots of one group. Slot k is at from_ms + first_ms + k*period.
 type Run struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -729,6 +740,8 @@ type Run struct {
 	Deltas        []int64 `protobuf:"zigzag64,5,rep,packed,name=deltas,proto3" json:"deltas,omitempty"`
 	Marks         []*Mark `protobuf:"bytes,6,rep,name=marks,proto3" json:"marks,omitempty"` // they do not overlap
 	Exact         *Exact  `protobuf:"bytes,7,opt,name=exact,proto3" json:"exact,omitempty"`
+	Series        uint32  `protobuf:"varint,8,opt,name=series,proto3" json:"series,omitempty"`                        // with Block.columns: how many series the group has
+	ExactRows     uint32  `protobuf:"varint,9,opt,name=exact_rows,json=exactRows,proto3" json:"exact_rows,omitempty"` // with Block.columns: how many rows Exact would have
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -810,6 +823,20 @@ func (x *Run) GetExact() *Exact {
 		return x.Exact
 	}
 	return nil
+}
+
+func (x *Run) GetSeries() uint32 {
+	if x != nil {
+		return x.Series
+	}
+	return 0
+}
+
+func (x *Run) GetExactRows() uint32 {
+	if x != nil {
+		return x.ExactRows
+	}
+	return 0
 }
 
 // A rectangle of slots that are not simply good. A count of 0 means 1.
@@ -1068,12 +1095,13 @@ const file_penstock_proto_rawDesc = "" +
 	"\x03num\x18\x04 \x01(\x12R\x03num\x12\x10\n" +
 	"\x03add\x18\x05 \x01(\x12R\x03add\x12\x10\n" +
 	"\x03den\x18\x06 \x01(\x12R\x03den\x12 \n" +
-	"\venumeration\x18\a \x01(\tR\venumeration\"\x86\x01\n" +
+	"\venumeration\x18\a \x01(\tR\venumeration\"\xa0\x01\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tcatalogue\x18\x01 \x01(\fR\tcatalogue\x12\x17\n" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x1b\n" +
 	"\tlength_ms\x18\x03 \x01(\x04R\blengthMs\x12)\n" +
-	"\x04runs\x18\x04 \x03(\v2\x15.penstock.wire.v1.RunR\x04runs\"\xe2\x01\n" +
+	"\x04runs\x18\x04 \x03(\v2\x15.penstock.wire.v1.RunR\x04runs\x12\x18\n" +
+	"\acolumns\x18\x05 \x01(\fR\acolumns\"\x99\x02\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x19\n" +
 	"\bfirst_ms\x18\x02 \x01(\x12R\afirstMs\x12\x1b\n" +
@@ -1081,7 +1109,10 @@ const file_penstock_proto_rawDesc = "" +
 	"\x05slots\x18\x04 \x01(\rR\x05slots\x12\x1a\n" +
 	"\x06deltas\x18\x05 \x03(\x12B\x02\x10\x01R\x06deltas\x12,\n" +
 	"\x05marks\x18\x06 \x03(\v2\x16.penstock.wire.v1.MarkR\x05marks\x12-\n" +
-	"\x05exact\x18\a \x01(\v2\x17.penstock.wire.v1.ExactR\x05exact\"\xa9\x01\n" +
+	"\x05exact\x18\a \x01(\v2\x17.penstock.wire.v1.ExactR\x05exact\x12\x16\n" +
+	"\x06series\x18\b \x01(\rR\x06series\x12\x1d\n" +
+	"\n" +
+	"exact_rows\x18\t \x01(\rR\texactRows\"\xa9\x01\n" +
 	"\x04Mark\x123\n" +
 	"\aquality\x18\x01 \x01(\x0e2\x19.penstock.wire.v1.QualityR\aquality\x12\x16\n" +
 	"\x06series\x18\x02 \x01(\rR\x06series\x12!\n" +
