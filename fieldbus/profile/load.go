@@ -50,6 +50,7 @@ type familyReader struct {
 	reader
 	p      *Profile
 	period time.Duration // of points that name none
+	ones   bool          // all bits set is a value in points that do not say
 }
 
 // family reads the keys in the order in which they depend on one another,
@@ -70,6 +71,12 @@ func (r *familyReader) family(n ast.Node) {
 		{"match", r.list(r.match)},
 		{"line", r.line},
 		{"timing", r.timing},
+		{"absent", r.parsed("none", func(s string) error {
+			if r.ones = s == "none"; !r.ones {
+				return fmt.Errorf("%q is not allowed", s)
+			}
+			return nil
+		})},
 		{"period", r.duration(&r.period, 100*time.Millisecond, time.Hour)},
 		{"blocks", r.list(r.block)},
 		{"identity", r.identity},
@@ -239,7 +246,7 @@ func (r *familyReader) inBlock(n ast.Node, path string, first, last int) int {
 }
 
 func (r *familyReader) point(n ast.Node, path string) {
-	it := Item{Width: 16, Period: r.period}
+	it := Item{Width: 16, Period: r.period, OnesValid: r.ones}
 	var name, scale, offset string
 	repeat, step := 1, 0
 	r.mapping(n, path, map[string]field{
@@ -253,7 +260,7 @@ func (r *familyReader) point(n ast.Node, path string) {
 		"absent":    r.absent(&it),
 		"map":       r.codes(&it),
 		"period":    r.duration(&it.Period, 100*time.Millisecond, time.Hour),
-		"repeat":    r.integer(&repeat, 1, 8),
+		"repeat":    r.integer(&repeat, 1, maxItems),
 		"step":      r.integer(&step, 1, 1000),
 		"uncertain": r.text(&it.Uncertain, maxText),
 	}, "point", "register")
@@ -381,7 +388,8 @@ func (r *familyReader) codes(it *Item) field {
 	}
 }
 
-// numbered puts the number of a repetition, from 1, in the place of {n}.
+// numbered puts the number of a repetition, from 1, in the place of {n}, and
+// from 0 in the place of {n0}.
 func numbered(name string, i int) string {
-	return strings.ReplaceAll(name, "{n}", strconv.Itoa(i+1))
+	return strings.NewReplacer("{n}", strconv.Itoa(i+1), "{n0}", strconv.Itoa(i)).Replace(name)
 }

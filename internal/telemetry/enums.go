@@ -24,4 +24,7 @@ var enumerations = map[string]map[int64]string{
 	},
 	"flow_estimate": {0: "within range", 1: "below range", 2: "above range"},
 	"alarm_code":    alarmCodes,
+	// The faults of other makes have numbers of their own; their manuals explain
+	// them.
+	"drive_fault": {0: "none"},
 }

@@ -1,6 +1,9 @@
 package telemetry
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Point is a word of the point vocabulary: one name, one unit, one meaning,
 // whichever bus, protocol or pump family a value came from. A page, an alarm
@@ -43,6 +46,7 @@ var Points = []Point{
 	{"warning_code", "1", Code, "alarm_code", "the active warning, 0 for none"},
 	{"control_mode", "1", Code, "control_mode", "what the controller keeps constant"},
 	{"operation_mode", "1", Code, "operation_mode", "how the pump is run"},
+	{"drive_fault", "1", Code, "drive_fault", "the active fault of a frequency converter of another make, 0 for none"},
 	{"control_source", "1", Code, "control_source", "who set the mode that is in force"},
 	{"drive_state", "1", Code, "drive_state", "what the motor is doing"},
 	{"at_max_power", "1", Flag, "off_on", "the power limit holds the pump back"},
@@ -79,6 +83,7 @@ var Points = []Point{
 	{"relative_speed", "%", Gauge, "", "speed relative to the nominal one"},
 	{"frequency", "Hz", Gauge, "", "frequency of the motor's supply"},
 	{"torque", "N.m", Gauge, "", "torque at the shaft"},
+	{"relative_torque", "%", Gauge, "", "torque at the shaft relative to the nominal one"},
 	{"power", "W", Gauge, "", "electrical power taken from the mains"},
 	{"relative_power", "%", Gauge, "", "electrical power relative to the nominal one"},
 	{"energy", "kW.h", Counter, "", "electrical energy taken"},
@@ -114,12 +119,22 @@ var Points = []Point{
 	{"mpp_voltage", "V", Gauge, "", "voltage at which the panels give most power"},
 }
 
-// LookupPoint finds a word of the vocabulary. A booster is one device with
-// several pumps in it; "pump3_speed" is the word "speed" of its third pump.
-// Numbers run from 1 to 8.
+// LookupPoint finds a word of the vocabulary. Two forms carry a number:
+//
+//   - A booster is one device with several pumps in it; "pump3_speed" is the
+//     word "speed" of its third pump. Numbers run from 1 to 8.
+//   - "register17" is a number whose meaning nobody has written down yet, of a
+//     device that is being found out about. Numbers run from 0 to 65535.
 func LookupPoint(name string) (Point, bool) {
 	if p, ok := pointIndex[name]; ok {
 		return p, true
+	}
+	if digits, ok := strings.CutPrefix(name, "register"); ok {
+		n, err := strconv.ParseUint(digits, 10, 16)
+		if err != nil || strconv.FormatUint(n, 10) != digits {
+			return Point{}, false
+		}
+		return Point{name, "1", Bits, "", "the number in register " + digits + ", of unknown meaning"}, true
 	}
 	rest, ok := strings.CutPrefix(name, "pump")
 	if !ok || len(rest) < 3 || rest[0] < '1' || rest[0] > '8' || rest[1] != '_' {

@@ -32,11 +32,14 @@ func TestVocabularyIsSound(t *testing.T) {
 	}
 }
 
-func TestPumpsOfABoosterAreInTheVocabulary(t *testing.T) {
+func TestWordsWithANumber(t *testing.T) {
 	if p, ok := LookupPoint("pump3_speed"); !ok || p.Name != "pump3_speed" || p.Unit != "/min" {
 		t.Errorf("pump3_speed: %v %v", p, ok)
 	}
-	for _, name := range []string{"pump0_speed", "pump9_speed", "pump3speed", "pump3_", "pump33_speed", "pump3_pump3_speed", "speeed", ""} {
+	if p, ok := LookupPoint("register0"); !ok || p.Unit != "1" {
+		t.Errorf("register0: %v %v", p, ok)
+	}
+	for _, name := range []string{"register", "register-1", "register007", "register65536", "register1e3", "pump0_speed", "pump9_speed", "pump3speed", "pump3_", "pump33_speed", "pump3_pump3_speed", "speeed", ""} {
 		if p, ok := LookupPoint(name); ok {
 			t.Errorf("%q was taken for %v", name, p)
 		}
