@@ -9,19 +9,20 @@
 //	roots.pem     the authorities that servers must come from
 //
 // Nothing is compiled in: whoever flashes a board decides whose backend it
-// trusts. The authorities and the TLS policy are in certs/pki, which both sides
-// share.
+// trusts. The identity is complete once cert.pem is there, which is written last.
+// A certificate that has expired, or a clock that says so, is told and never
+// fatal: the gateway goes on polling its pumps and storing what they say.
+//
+// The authorities and the TLS policy are in certs/pki, which both sides share.
 package certs
 
 import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -30,112 +31,87 @@ import (
 	"penstock/internal/disk"
 )
 
-// Factory is factory.json: what a gateway is, decided at the bench.
-type Factory struct {
-	Serial  string `json:"serial"`
-	Model   string `json:"model"`
-	Board   string `json:"board"`
-	AuthURL string `json:"auth_url"`
-}
+// The files of an identity.
+const (
+	factoryFile = "factory.json"
+	keyFile     = "key.pem"
+	certFile    = "cert.pem"
+	rootsFile   = "roots.pem"
+)
 
-// Models are the kinds of gateway.
-var Models = []string{"cim280", "cim550"}
-
-func (f Factory) check() error {
-	if err := pki.CheckSerial(f.Serial); err != nil {
-		return fmt.Errorf("serial: %w", err)
-	}
-	if f.Model != Models[0] && f.Model != Models[1] {
-		return fmt.Errorf("model: %q is not allowed; allowed: %s", f.Model, strings.Join(Models, ", "))
-	}
-	if f.Board == "" {
-		return errors.New("board: it is missing")
-	}
-	u, err := url.Parse(f.AuthURL)
-	if err != nil {
-		return fmt.Errorf("auth_url: %w", err)
-	}
-	if u.Scheme != "https" || u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
-		return fmt.Errorf("auth_url: %q is not allowed; allowed: https://HOST or https://HOST:PORT", f.AuthURL)
-	}
-	return nil
-}
-
-// ErrNotProvisioned: there is no identity yet.
+// ErrNotProvisioned: there is no identity, or only a part of one.
 var ErrNotProvisioned = errors.New("this gateway has no identity yet; run penstock provision")
 
 // Identity is a gateway's identity, loaded. It is immutable.
 type Identity struct {
 	factory  Factory
 	cert     tls.Certificate
+	chain    []*x509.Certificate // leaf first, root last
 	roots    *x509.CertPool
 	now      func() time.Time
 	sessions tls.ClientSessionCache
 }
 
 // Load reads an identity folder. It refuses a key that others can read, and
-// parts that do not belong together. An expired certificate is no error: the
-// gateway goes on polling and storing, and says so (Problem).
+// parts that do not belong together. A certificate that is out of date by the
+// clock is no error (see Problem). The error is ErrNotProvisioned when a part is
+// not there.
 func Load(fsys disk.FS, dir string, now func() time.Time) (*Identity, error) {
 	f, err := loadFactory(fsys, dir)
 	if err != nil {
 		return nil, err
 	}
-	text, err := pki.ReadSecret(fsys, filepath.Join(dir, "key.pem"))
-	if err != nil {
-		return nil, fmt.Errorf("the gateway's key: %w", err)
-	}
-	key, err := pki.ParseKey(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "key.pem"), err)
-	}
-	chain, err := loadCertificates(fsys, filepath.Join(dir, "cert.pem"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not there: have the request signed by penstock-cloud ca issue, then run penstock provision -install", filepath.Join(dir, "cert.pem"))
-	}
+	key, err := loadKey(fsys, dir)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := loadCertificates(fsys, filepath.Join(dir, "roots.pem"))
+	shown, err := loadCertificates(fsys, dir, certFile, "have the request signed by penstock-cloud ca issue, then run penstock provision -install")
 	if err != nil {
 		return nil, err
 	}
-	id := &Identity{factory: f, roots: x509.NewCertPool(), now: now, sessions: tls.NewLRUClientSessionCache(4)}
-	for _, r := range roots {
-		id.roots.AddCert(r)
+	roots, err := loadCertificates(fsys, dir, rootsFile, "copy it from the backend's ca folder (root.pem), or run penstock provision -install again")
+	if err != nil {
+		return nil, err
 	}
-	if err := checkChain(f.Serial, &key.PublicKey, chain, id.roots, now()); err != nil && !isExpired(err) {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "cert.pem"), err)
+	id := &Identity{factory: f, roots: pool(roots), now: now, sessions: tls.NewLRUClientSessionCache(4)}
+	if id.chain, err = checkChain(f, &key.PublicKey, shown, id.roots); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
 	}
-	id.cert = tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-	for _, c := range chain {
+	id.cert = tls.Certificate{PrivateKey: key, Leaf: shown[0]}
+	for _, c := range shown {
 		id.cert.Certificate = append(id.cert.Certificate, c.Raw)
 	}
 	return id, nil
 }
 
-func loadFactory(fsys disk.FS, dir string) (f Factory, err error) {
-	name := filepath.Join(dir, "factory.json")
-	text, err := disk.ReadFile(fsys, name)
+func loadKey(fsys disk.FS, dir string) (*ecdsa.PrivateKey, error) {
+	name := filepath.Join(dir, keyFile)
+	text, err := pki.ReadSecret(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return f, fmt.Errorf("%s: %w", dir, ErrNotProvisioned)
+		return nil, fmt.Errorf("the gateway's key %s is not there: %w", name, ErrNotProvisioned)
 	}
 	if err != nil {
-		return f, err
+		return nil, fmt.Errorf("the gateway's key: %w", err)
 	}
-	dec := json.NewDecoder(strings.NewReader(string(text)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		return f, fmt.Errorf("%s: %w", name, err)
+	key, err := pki.ParseKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; run penstock provision -replace and have the new request signed", name, err)
 	}
-	if err := f.check(); err != nil {
-		return f, fmt.Errorf("%s: %w", name, err)
-	}
-	return f, nil
+	return key, nil
 }
 
-func loadCertificates(fsys disk.FS, name string) ([]*x509.Certificate, error) {
+// partError says which part of an identity is not there, and what to do.
+type partError struct{ name, advice string }
+
+func (e *partError) Error() string        { return e.name + " is not there: " + e.advice }
+func (e *partError) Is(target error) bool { return target == ErrNotProvisioned }
+
+func loadCertificates(fsys disk.FS, dir, file, advice string) ([]*x509.Certificate, error) {
+	name := filepath.Join(dir, file)
 	text, err := disk.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &partError{name, advice}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,32 +122,38 @@ func loadCertificates(fsys disk.FS, name string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// checkChain tells whether the chain is this gateway's: its key, its serial
-// number, issued under the roots for a client.
-func checkChain(serial string, public *ecdsa.PublicKey, chain []*x509.Certificate, roots *x509.CertPool, now time.Time) error {
-	leaf := chain[0]
-	if !public.Equal(leaf.PublicKey) {
-		return errors.New("this certificate is for another key than the gateway's")
+func pool(certs []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
 	}
-	named, err := pki.GatewaySerial(leaf)
-	if err != nil {
-		return err
-	}
-	if named != serial {
-		return fmt.Errorf("this certificate is for %s, and the gateway is %s", named, serial)
-	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	return err
+	return p
 }
 
-func isExpired(err error) bool {
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
+// checkChain tells whether the chain that the gateway shows is its own: its key,
+// its serial number, its board, issued under the roots for a client. Whether it
+// is in date is another question, which a gateway with a dead clock cannot
+// answer: the chain is judged as of the day its certificate was issued.
+func checkChain(f Factory, public *ecdsa.PublicKey, shown []*x509.Certificate, roots *x509.CertPool) ([]*x509.Certificate, error) {
+	leaf := shown[0]
+	if !public.Equal(leaf.PublicKey) {
+		return nil, fmt.Errorf("this certificate (%q) is for another key than %s", leaf.Subject.CommonName, keyFile)
+	}
+	g, err := pki.ReadGateway(leaf)
+	if err != nil {
+		return nil, err
+	}
+	if g.Serial != f.Serial {
+		return nil, fmt.Errorf("this certificate is for %s, and %s says that this gateway is %s", g.Serial, factoryFile, f.Serial)
+	}
+	if g.Board != "" && g.Board != f.Board {
+		return nil, fmt.Errorf("this certificate is for a board %q, and %s says that this is a %q", g.Board, factoryFile, f.Board)
+	}
+	chain, err := pki.Verify(shown, roots, leaf.NotBefore, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s", rootsFile, pki.Explain(&pki.PeerError{Leaf: leaf, Err: err}))
+	}
+	return chain, nil
 }
 
 // Serial is the gateway's serial number.
@@ -189,22 +171,37 @@ func (id *Identity) AuthURL() string { return strings.TrimSuffix(id.factory.Auth
 // Issuer names the authority of the certificate.
 func (id *Identity) Issuer() string { return id.cert.Leaf.Issuer.CommonName }
 
-// NotAfter is when the certificate expires.
-func (id *Identity) NotAfter() time.Time { return id.cert.Leaf.NotAfter }
+// NotAfter is when the certificate expires, or its authority, whichever is first.
+func (id *Identity) NotAfter() time.Time { _, after := id.validity(); return after }
+
+// validity is when every certificate of the chain is valid.
+func (id *Identity) validity() (from, to time.Time) {
+	from, to = id.chain[0].NotBefore, id.chain[0].NotAfter
+	for _, c := range id.chain[1:] {
+		if c.NotBefore.After(from) {
+			from = c.NotBefore
+		}
+		if c.NotAfter.Before(to) {
+			to = c.NotAfter
+		}
+	}
+	return from, to
+}
 
 // Problem says what is wrong with the certificate at that time, "" if nothing.
 func (id *Identity) Problem(now time.Time) string {
-	leaf := id.cert.Leaf
+	from, to := id.validity()
 	switch {
-	case now.Before(leaf.NotBefore):
-		return fmt.Sprintf("valid only from %s; is the clock right?", leaf.NotBefore.Format(time.DateOnly))
-	case now.After(leaf.NotAfter):
-		return fmt.Sprintf("expired on %s; the gateway goes on polling and storing, but nobody lets it in", leaf.NotAfter.Format(time.DateOnly))
+	case now.Before(from):
+		return fmt.Sprintf("valid only from %s; is the clock right?", from.Format(time.DateOnly))
+	case now.After(to):
+		return fmt.Sprintf("expired on %s; the gateway goes on polling and storing, but nobody lets it in", to.Format(time.DateOnly))
 	}
 	return ""
 }
 
-// ClientTLS is the configuration for a connection to the server of that name.
+// ClientTLS is the configuration for a connection to the server of that name or
+// address.
 func (id *Identity) ClientTLS(serverName string) *tls.Config {
 	return pki.ForServer(serverName, func() (*tls.Certificate, error) { return &id.cert, nil }, id.roots, id.now, id.sessions)
 }

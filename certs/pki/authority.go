@@ -4,34 +4,36 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Lifetimes. A certificate never outlives the authority that issued it.
+// Lifetimes. What an authority issues lies within its own validity.
 const (
-	rootLife         = 30 * year
-	gatewaysLife     = 25 * year // a gateway may lie in a drawer for long
-	serversLife      = 10 * year
-	GatewayLife      = 20 * year // of a factory identity
-	ServerLife       = 90 * day
-	day              = 24 * time.Hour
-	year             = 365 * day
-	backdate         = time.Hour // for peers whose clock is a little behind
-	serialNumberBits = 128
+	day         = 24 * time.Hour
+	year        = 365 * day
+	rootLife    = 30 * year
+	factoryLife = 25 * year // a gateway may lie in a drawer for long
+	serversLife = 10 * year
+	GatewayLife = 20 * year // of a factory identity
+	ServerLife  = 90 * day
+	backdate    = time.Hour // for peers whose clock is a little behind
 )
 
 // Authority is a certificate with its key: something that can issue.
 type Authority struct {
 	Certificate *x509.Certificate
-	key         crypto.Signer
+	Key         crypto.Signer // nil where the key is kept elsewhere
 }
 
 // NewKey makes a P-256 key, the curve that every peer and TPM has.
@@ -39,27 +41,50 @@ func NewKey(rnd io.Reader) (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rnd)
 }
 
-// newRoot makes a self-signed authority.
+// newRoot makes a self-signed authority. Two authorities may follow it in a
+// chain, not one: when the root is replaced, the new root is signed by the old
+// one and stands between it and the intermediates.
 func newRoot(now time.Time, rnd io.Reader) (*Authority, error) {
-	t := &x509.Certificate{
+	key, err := NewKey(rnd)
+	if err != nil {
+		return nil, err
+	}
+	root := &Authority{Key: key}
+	root.Certificate, err = root.Sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Penstock Root"},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(rootLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		MaxPathLen:            1,
+		MaxPathLen:            2,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	key, err := NewKey(rnd)
-	if err != nil {
-		return nil, err
-	}
-	return sign(t, key, nil, rnd)
+	}, key.Public(), rnd)
+	return root, err
 }
 
-// intermediate makes an authority that issues leaves of one kind.
-func (a *Authority) intermediate(name string, life time.Duration, usage x509.ExtKeyUsage, now time.Time, rnd io.Reader) (*Authority, error) {
-	t := &x509.Certificate{
+// newFactory makes the authority of factory identities.
+func (a *Authority) newFactory(now time.Time, rnd io.Reader) (*Authority, error) {
+	t := intermediate("Penstock Factory Identities", factoryLife, x509.ExtKeyUsageClientAuth, now)
+	t.Policies = []x509.OID{rolePolicies[Factory]}
+	t.PermittedDNSDomains = []string{GatewayDomain}
+	// A constraint binds the kind of name that it speaks of and no other: without
+	// this a certificate could carry an address instead.
+	t.ExcludedIPRanges = []*net.IPNet{
+		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+		{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+	}
+	return a.issueAuthority(t, rnd)
+}
+
+// newServers makes the authority of servers.
+func (a *Authority) newServers(now time.Time, rnd io.Reader) (*Authority, error) {
+	t := intermediate("Penstock Servers", serversLife, x509.ExtKeyUsageServerAuth, now)
+	t.ExcludedDNSDomains = []string{GatewayDomain}
+	return a.issueAuthority(t, rnd)
+}
+
+func intermediate(name string, life time.Duration, usage x509.ExtKeyUsage, now time.Time) *x509.Certificate {
+	return &x509.Certificate{
 		Subject:                     pkix.Name{CommonName: name},
 		NotBefore:                   now.Add(-backdate),
 		NotAfter:                    now.Add(life),
@@ -70,82 +95,93 @@ func (a *Authority) intermediate(name string, life time.Duration, usage x509.Ext
 		ExtKeyUsage:                 []x509.ExtKeyUsage{usage},
 		PermittedDNSDomainsCritical: true,
 	}
-	if usage == x509.ExtKeyUsageClientAuth {
-		t.PermittedDNSDomains = []string{GatewayDomain}
-		// Without these a certificate could carry an address instead.
-		t.ExcludedIPRanges = everyAddress()
-	} else {
-		t.ExcludedDNSDomains = []string{GatewayDomain}
-	}
+}
+
+func (a *Authority) issueAuthority(t *x509.Certificate, rnd io.Reader) (*Authority, error) {
 	key, err := NewKey(rnd)
 	if err != nil {
 		return nil, err
 	}
-	return sign(t, key, a, rnd)
+	cert, err := a.Sign(t, key.Public(), rnd)
+	return &Authority{cert, key}, err
 }
 
-func everyAddress() []*net.IPNet {
-	return []*net.IPNet{
-		{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
-		{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+// Sign completes a template (random serial number, key identifiers, a validity
+// within the authority's own) and signs it. It checks nothing about what the
+// template says: IssueGateway and IssueServer do.
+func (a *Authority) Sign(t *x509.Certificate, public crypto.PublicKey, rnd io.Reader) (*x509.Certificate, error) {
+	number := make([]byte, 16)
+	if _, err := io.ReadFull(rnd, number); err != nil {
+		return nil, err
 	}
-}
-
-// sign completes the template for key and signs it, by itself when by is nil.
-func sign(t *x509.Certificate, key crypto.Signer, by *Authority, rnd io.Reader) (*Authority, error) {
-	cert, err := certify(t, key.Public(), by, key, rnd)
+	t.SerialNumber = new(big.Int).SetBytes(number)
+	spki, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{Certificate: cert, key: key}, nil
-}
-
-func certify(t *x509.Certificate, public crypto.PublicKey, by *Authority, own crypto.Signer, rnd io.Reader) (*x509.Certificate, error) {
-	n := make([]byte, serialNumberBits/8)
-	if _, err := io.ReadFull(rnd, n); err != nil {
-		return nil, err
-	}
-	n[0] &= 0x7F // positive in DER, within the 20 octets of RFC 5280
-	t.SerialNumber = new(big.Int).SetBytes(n)
-	parent, signer := t, own
-	if by != nil {
-		parent, signer = by.Certificate, by.key
-		if t.NotAfter.After(by.Certificate.NotAfter) {
-			t.NotAfter = by.Certificate.NotAfter
+	id := sha256.Sum256(spki) // any function of the key will do (RFC 5280, 4.2.1.2)
+	t.SubjectKeyId = id[:20]
+	parent := a.Certificate
+	if parent == nil { // a root
+		parent = t
+	} else {
+		if t.NotBefore.Before(parent.NotBefore) {
+			t.NotBefore = parent.NotBefore
+		}
+		if t.NotAfter.After(parent.NotAfter) {
+			t.NotAfter = parent.NotAfter
+		}
+		if !t.NotBefore.Before(t.NotAfter) {
+			return nil, fmt.Errorf("the authority %q expired on %s: nothing can be issued by it", parent.Subject.CommonName, parent.NotAfter.Format(time.DateOnly))
 		}
 	}
-	der, err := x509.CreateCertificate(rnd, t, parent, public, signer)
+	if a.Key == nil {
+		return nil, fmt.Errorf("the key of %q is not here", parent.Subject.CommonName)
+	}
+	der, err := x509.CreateCertificate(rnd, t, parent, public, a.Key)
 	if err != nil {
 		return nil, fmt.Errorf("signing a certificate for %s: %w", t.Subject.CommonName, err)
 	}
 	return x509.ParseCertificate(der)
 }
 
-// IssueGateway issues a factory identity for the request. Only the request's key
-// and serial number (its common name) are taken; anything else that it asks for
-// is ignored.
-func (a *Authority) IssueGateway(request *x509.CertificateRequest, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
-	if err := request.CheckSignature(); err != nil {
-		return nil, fmt.Errorf("the request is not signed by the key in it: %w", err)
+// IssueGateway issues a factory identity for the request and the board. Only the
+// request's key and serial number (its common name) are taken; anything else that
+// it asks for is ignored.
+func (a *Authority) IssueGateway(request *x509.CertificateRequest, board string, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
+	serial, key, err := CheckRequest(request)
+	if err != nil {
+		return nil, err
 	}
-	key, ok := request.PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, errors.New("the request's key is not ECDSA on P-256")
+	if err := CheckBoard(board); err != nil {
+		return nil, err
 	}
-	serial := request.Subject.CommonName
-	if err := CheckSerial(serial); err != nil {
-		return nil, fmt.Errorf("the request's common name: %w", err)
-	}
-	t := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: serial},
+	return a.Sign(&x509.Certificate{
+		Subject:               pkix.Name{CommonName: serial, OrganizationalUnit: []string{board}},
 		DNSNames:              []string{GatewayName(serial)},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(GatewayLife),
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Policies:              []x509.OID{rolePolicies[Factory]},
+	}, key, rnd)
+}
+
+// CheckRequest tells whom a certificate request is for: it is signed by its own
+// key, which is P-256, and its common name is a serial number.
+func CheckRequest(request *x509.CertificateRequest) (serial string, key *ecdsa.PublicKey, err error) {
+	if err := request.CheckSignature(); err != nil {
+		return "", nil, fmt.Errorf("the request is not signed by the key in it: %w", err)
 	}
-	return certify(t, key, a, nil, rnd)
+	key, ok := request.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return "", nil, errors.New("the request's key is not ECDSA on P-256")
+	}
+	if err := CheckSerial(request.Subject.CommonName); err != nil {
+		return "", nil, fmt.Errorf("the request's common name: %w", err)
+	}
+	return request.Subject.CommonName, key, nil
 }
 
 // IssueServer issues a server certificate for host names and addresses.
@@ -164,76 +200,26 @@ func (a *Authority) IssueServer(hosts []string, key crypto.PublicKey, now time.T
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
+		} else if err := checkHost(h); err != nil {
+			return nil, err
 		} else {
 			t.DNSNames = append(t.DNSNames, h)
 		}
 	}
-	return certify(t, key, a, nil, rnd)
+	return a.Sign(t, key, rnd)
 }
 
-// EncodeCertificates writes certificates as PEM, in the order given.
-func EncodeCertificates(certs ...*x509.Certificate) []byte {
-	var out []byte
-	for _, c := range certs {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return out
-}
+// hostLabel is a label of a host name (RFC 1123, 2.1).
+var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// ParseCertificates reads all certificates of a PEM text; there must be one.
-func ParseCertificates(text []byte) (certs []*x509.Certificate, err error) {
-	for {
-		var block *pem.Block
-		block, text = pem.Decode(text)
-		if block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("a PEM block %q where certificates are expected", block.Type)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
-		}
-		certs = append(certs, c)
+// checkHost tells whether a certificate may be issued for a host name: lower case,
+// no wildcard, not in the gateways' name space.
+func checkHost(host string) error {
+	if len(host) > 253 || slices.ContainsFunc(strings.Split(host, "."), func(l string) bool { return !hostLabel.MatchString(l) }) {
+		return fmt.Errorf("%q is neither a host name (lower case, no wildcard) nor an address", host)
 	}
-	if len(certs) == 0 {
-		return nil, errors.New("no certificate in it")
+	if host == GatewayDomain || strings.HasSuffix(host, "."+GatewayDomain) {
+		return fmt.Errorf("%q lies in %s, which is for gateways alone", host, GatewayDomain)
 	}
-	return certs, nil
-}
-
-// EncodeKey writes a private key as PEM (PKCS #8).
-func EncodeKey(key crypto.Signer) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
-// ParseKey reads a P-256 private key from PEM.
-func ParseKey(text []byte) (*ecdsa.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, errors.New("no PEM private key (PKCS #8) in it")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	ec, ok := key.(*ecdsa.PrivateKey)
-	if !ok || ec.Curve != elliptic.P256() {
-		return nil, errors.New("the key is not ECDSA on P-256")
-	}
-	return ec, nil
-}
-
-// ParseRequest reads a PEM certificate request.
-func ParseRequest(text []byte) (*x509.CertificateRequest, error) {
-	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("no PEM certificate request in it")
-	}
-	return x509.ParseCertificateRequest(block.Bytes)
+	return nil
 }

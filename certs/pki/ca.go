@@ -1,60 +1,70 @@
 package pki
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
-	"sync"
-	"time"
+	"strings"
 
 	"penstock/internal/clock"
 	"penstock/internal/disk"
 )
 
-// CA is a set of authorities in a folder: root.pem, gateways.pem and
-// servers.pem, each with its key beside it (0600). The root's key is needed
-// only to make intermediates; a cautious operator moves root.key away.
+// CA is a set of authorities in a folder: root.pem, factory.pem and servers.pem,
+// each with its key beside it (0600). The root's key is needed only to make
+// intermediates: a cautious operator moves root.key away.
 type CA struct {
 	fsys  disk.FS
 	dir   string
 	clock clock.Clock
 	rand  io.Reader
 
-	root     *x509.Certificate
-	gateways *Authority
-	servers  *Authority
+	root, factory, servers *Authority
 }
 
-// OpenCA reads the authorities in dir, and makes them when there are none. Made
-// or not at all: a power cut while they are being made leaves a folder that the
-// next OpenCA completes.
+// ErrNoCA: there are no authorities in the folder.
+var ErrNoCA = errors.New("there are no authorities")
+
+// The authorities in the order in which they are made.
+var authorities = []string{"root", "factory", "servers"}
+
+// OpenCA reads the authorities in dir, and makes them when there are none. A
+// power cut while they are being made leaves a folder that the next OpenCA
+// completes. Where some are missing that had been made, it refuses: a new root
+// would cut off every gateway of the old one.
 func OpenCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader) (*CA, error) {
+	return openCA(fsys, dir, clk, rnd, true)
+}
+
+// LoadCA reads the authorities in dir. The error is ErrNoCA when there are none.
+func LoadCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader) (*CA, error) {
+	return openCA(fsys, dir, clk, rnd, false)
+}
+
+func openCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader, create bool) (*CA, error) {
 	ca := &CA{fsys: fsys, dir: dir, clock: clk, rand: rnd}
-	if err := fsys.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("authorities: %w", err)
-	}
-	now := clk.Now()
-	root, err := ca.load("root", true, func() (*Authority, error) { return newRoot(now, rnd) })
+	there, err := ca.there()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the authorities in %s: %w", dir, err)
 	}
-	ca.root = root.Certificate
-	make := func(title string, life time.Duration, usage x509.ExtKeyUsage) func() (*Authority, error) {
-		return func() (*Authority, error) {
-			if root.key == nil {
-				return nil, fmt.Errorf("making %s needs the root's key, and %s is not there", title, ca.path("root.key"))
-			}
-			return root.intermediate(title, life, usage, now, rnd)
+	if there < len(authorities) && !create {
+		return nil, fmt.Errorf("%s: %w; penstock-cloud serve makes them when it first starts", dir, ErrNoCA)
+	}
+	if create {
+		if err := disk.MkdirAll(fsys, dir, 0o700); err != nil {
+			return nil, err
 		}
 	}
-	if ca.gateways, err = ca.load("gateways", false, make("Penstock Gateways", gatewaysLife, x509.ExtKeyUsageClientAuth)); err != nil {
+	if ca.root, err = ca.open("root", there > 0, func() (*Authority, error) { return newRoot(clk.Now(), rnd) }); err != nil {
 		return nil, err
 	}
-	if ca.servers, err = ca.load("servers", false, make("Penstock Servers", serversLife, x509.ExtKeyUsageServerAuth)); err != nil {
+	if ca.factory, err = ca.open("factory", there > 1, func() (*Authority, error) { return ca.root.newFactory(clk.Now(), rnd) }); err != nil {
+		return nil, err
+	}
+	if ca.servers, err = ca.open("servers", there > 2, func() (*Authority, error) { return ca.root.newServers(clk.Now(), rnd) }); err != nil {
 		return nil, err
 	}
 	return ca, nil
@@ -62,24 +72,49 @@ func OpenCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader) (*CA, erro
 
 func (ca *CA) path(name string) string { return filepath.Join(ca.dir, name) }
 
-// load reads an authority, or makes it when its certificate is not there. The
-// key is written before the certificate: a certificate always has its key.
-func (ca *CA) load(name string, keyMayBeAway bool, create func() (*Authority, error)) (*Authority, error) {
-	text, err := disk.ReadFile(ca.fsys, ca.path(name+".pem"))
-	if errors.Is(err, fs.ErrNotExist) {
-		a, err := create()
-		if err != nil {
-			return nil, err
+// there counts the authorities whose certificates are in the folder.
+func (ca *CA) there() (n int, err error) {
+	missing := ""
+	for _, name := range authorities {
+		_, err := ca.fsys.Stat(ca.path(name + ".pem"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if missing == "" {
+				missing = name
+			}
+		case err != nil:
+			return 0, err
+		case missing != "":
+			return 0, fmt.Errorf("%s is there and %s is not: restore it from a backup; making a new one would cut off what the old one issued", name+".pem", missing+".pem")
+		default:
+			n++
 		}
-		key, err := EncodeKey(a.key)
-		if err != nil {
-			return nil, err
-		}
-		if err := disk.WriteFile(ca.fsys, ca.path(name+".key"), key, 0o600); err != nil {
-			return nil, err
-		}
-		return a, disk.WriteFile(ca.fsys, ca.path(name+".pem"), EncodeCertificates(a.Certificate), 0o644)
 	}
+	return n, nil
+}
+
+// open reads an authority, or makes it. The key is written before the
+// certificate: a certificate always has its key.
+func (ca *CA) open(name string, there bool, create func() (*Authority, error)) (*Authority, error) {
+	if there {
+		return ca.load(name)
+	}
+	a, err := create()
+	if err != nil {
+		return nil, fmt.Errorf("making %s: %w", ca.path(name+".pem"), err)
+	}
+	key, err := EncodeKey(a.Key)
+	if err != nil {
+		return nil, err
+	}
+	if err := disk.WriteFile(ca.fsys, ca.path(name+".key"), key, 0o600); err != nil {
+		return nil, err
+	}
+	return a, disk.WriteFile(ca.fsys, ca.path(name+".pem"), EncodeCertificates(a.Certificate), 0o644)
+}
+
+func (ca *CA) load(name string) (*Authority, error) {
+	text, err := disk.ReadFile(ca.fsys, ca.path(name+".pem"))
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +123,20 @@ func (ca *CA) load(name string, keyMayBeAway bool, create func() (*Authority, er
 		return nil, fmt.Errorf("%s: %w", ca.path(name+".pem"), err)
 	}
 	a := &Authority{Certificate: certs[0]}
+	if !a.Certificate.IsCA {
+		return nil, fmt.Errorf("%s is not an authority's certificate", ca.path(name+".pem"))
+	}
+	if ca.root != nil {
+		if err := a.Certificate.CheckSignatureFrom(ca.root.Certificate); err != nil {
+			return nil, fmt.Errorf("%s was not issued by %s: %w", ca.path(name+".pem"), ca.path("root.pem"), err)
+		}
+	}
 	text, err = ReadSecret(ca.fsys, ca.path(name+".key"))
-	if keyMayBeAway && errors.Is(err, fs.ErrNotExist) {
-		return a, nil
+	if errors.Is(err, fs.ErrNotExist) && name == "root" {
+		return a, nil // kept elsewhere
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("an authority's key: %w", err)
 	}
 	key, err := ParseKey(text)
 	if err != nil {
@@ -102,73 +145,40 @@ func (ca *CA) load(name string, keyMayBeAway bool, create func() (*Authority, er
 	if !key.PublicKey.Equal(a.Certificate.PublicKey) {
 		return nil, fmt.Errorf("%s is not the key of %s", ca.path(name+".key"), ca.path(name+".pem"))
 	}
-	a.key = key
+	a.Key = key
 	return a, nil
 }
 
-// ReadSecret reads a file that only its owner may read, and refuses one that
-// others could have read: then it is no secret any more.
-func ReadSecret(fsys disk.FS, name string) ([]byte, error) {
-	st, err := fsys.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if mode := st.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %s, and replace the key if anybody could have copied it", name, mode, name)
-	}
-	return disk.ReadFile(fsys, name)
+// Authorities are the certificates of all authorities, the root first.
+func (ca *CA) Authorities() []*x509.Certificate {
+	return []*x509.Certificate{ca.root.Certificate, ca.factory.Certificate, ca.servers.Certificate}
 }
 
 // Roots is the root certificate as PEM, for the identity folders of gateways.
-func (ca *CA) Roots() []byte { return EncodeCertificates(ca.root) }
+func (ca *CA) Roots() []byte { return EncodeCertificates(ca.root.Certificate) }
 
 // Pool holds the root.
 func (ca *CA) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
-	p.AddCert(ca.root)
+	p.AddCert(ca.root.Certificate)
 	return p
 }
 
-// IssueGateway issues for a PEM request and returns the chain as PEM: the leaf,
-// then the intermediate.
-func (ca *CA) IssueGateway(request []byte) (chain []byte, leaf *x509.Certificate, err error) {
+// IssueGateway issues a factory identity for a PEM request and the board that it
+// comes from.
+func (ca *CA) IssueGateway(request []byte, board string) (*x509.Certificate, error) {
 	r, err := ParseRequest(request)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	leaf, err = ca.gateways.IssueGateway(r, ca.clock.Now(), ca.rand)
-	if err != nil {
-		return nil, nil, err
-	}
-	return EncodeCertificates(leaf, ca.gateways.Certificate), leaf, nil
+	return ca.factory.IssueGateway(r, board, ca.clock.Now(), ca.rand)
 }
 
-// ServerCertificate keeps a server supplied with a certificate for hosts. The
-// key lives in memory and is new with each certificate; one is made at the
-// first call and again once 60 % of its life have passed. The function that it
-// returns may be called from any goroutine.
-func (ca *CA) ServerCertificate(hosts []string) func() (*tls.Certificate, error) {
-	var mu sync.Mutex
-	var current *tls.Certificate
-	return func() (*tls.Certificate, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		now := ca.clock.Now()
-		if current != nil {
-			life := current.Leaf.NotAfter.Sub(current.Leaf.NotBefore)
-			if now.Before(current.Leaf.NotBefore.Add(life * 6 / 10)) {
-				return current, nil
-			}
-		}
-		key, err := NewKey(ca.rand)
-		if err != nil {
-			return nil, err
-		}
-		leaf, err := ca.servers.IssueServer(hosts, key.Public(), now, ca.rand)
-		if err != nil {
-			return nil, err
-		}
-		current = &tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.servers.Certificate.Raw}, PrivateKey: key, Leaf: leaf}
-		return current, nil
+// Chain is what a gateway must show: its certificate and its issuer's, as PEM.
+func (ca *CA) Chain(leaf *x509.Certificate) ([]byte, error) {
+	if err := leaf.CheckSignatureFrom(ca.factory.Certificate); err != nil {
+		return nil, fmt.Errorf("the certificate of %s was not issued by %s: %w",
+			strings.Join(Names(leaf), ", "), ca.path("factory.pem"), err)
 	}
+	return EncodeCertificates(leaf, ca.factory.Certificate), nil
 }

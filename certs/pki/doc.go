@@ -4,20 +4,29 @@
 //
 // # Authorities
 //
-// A root signs two intermediates and nothing else. The gateways' intermediate
-// may issue client certificates under the name space .gw.penstock.internal; the
-// servers' intermediate may issue server certificates outside of it. Extended
-// key usages nest: a certificate that the wrong intermediate issued does not
-// verify, whatever it claims of itself. A leaf without an extended key usage
-// would pass for either, so none is ever issued, and none is accepted.
+// A root signs intermediates and nothing else. The factory authority issues
+// gateways their long-lived identities; it may issue client certificates only,
+// and only under the name space gw.penstock.internal. The servers' authority may
+// issue server certificates only, and only outside of that name space. Extended
+// key usages nest: a certificate that the wrong authority issued does not verify,
+// whatever it claims of itself. A leaf without an extended key usage would pass
+// for either, so none is ever issued, and none is accepted.
 //
-// # Names
+// # Names and roles
 //
-// A gateway is <serial>.gw.penstock.internal, as the one DNS name in its
-// certificate (RFC 5280, 4.2.1.6); the common name repeats the serial number for
-// people. Name constraints bind DNS names and not common names, so the DNS name
-// is the identity. What a certificate request asks for beyond its key and its
-// serial number is ignored.
+// A gateway is <serial>.gw.penstock.internal, as the one name in its certificate
+// (subjectAltName, RFC 5280, 4.2.1.6); the common name repeats the serial number
+// for people. Name constraints bind the first and not the second, so the DNS name
+// is the identity. The organisational unit of a factory identity is the board that
+// it was made for.
+//
+// What a gateway's certificate is good for is a certificate policy (RFC 5280,
+// 4.2.1.4) that leaf and issuer must share: factory identity or operational
+// certificate. So the role stands in the certificate itself, signed, and holds
+// across rotations of the authorities.
+//
+// What a certificate request asks for beyond its key and its serial number is
+// ignored.
 //
 // # TLS
 //
@@ -25,8 +34,15 @@
 // come from a file; the system's are not used. Server names are always verified.
 // Servers that gateways connect to demand a client certificate. Checks that must
 // hold for a resumed session too (roles, revocation) stand in VerifyConnection,
-// since Go does not call VerifyPeerCertificate when a session is resumed.
+// since Go does not call VerifyPeerCertificate when a session is resumed. Each
+// listener has ticket keys of its own.
 //
-// The package is linked into the firmware, so it depends on the standard library
-// alone.
+// A client of TLS 1.3 believes its handshake finished before the server has looked
+// at its certificate: it learns of a refusal by its first read. So a refused
+// client may have written already; the server's application never sees it.
+//
+// Explain turns the error of either side into a sentence for people.
+//
+// The package is linked into the firmware, so it depends on nothing but the
+// standard library.
 package pki

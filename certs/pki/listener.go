@@ -1,0 +1,129 @@
+package pki
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Limits keep a listener standing when somebody leans on it.
+type Limits struct {
+	Handshake time.Duration // that a peer may take to prove who it is
+	Conns     int           // at a time, those in their handshake included; more wait in the kernel
+}
+
+// DefaultLimits suit a small machine.
+var DefaultLimits = Limits{Handshake: 10 * time.Second, Conns: 4096}
+
+// Listener hands out connections whose handshake is done: nothing of a peer that
+// was refused, or is slow to say who it is, reaches the server behind it.
+type Listener struct {
+	inner   net.Listener
+	config  *tls.Config
+	limits  Limits
+	refused func(from net.Addr, err error)
+
+	ready  chan *tls.Conn
+	places chan struct{} // holds an item for each open connection
+	ctx    context.Context
+	stop   context.CancelFunc
+	work   sync.WaitGroup
+	fail   error // of inner; written before ready is closed
+}
+
+// Secure makes a Listener of a plain one, which it owns from then on. The
+// configuration is one of ForGateways or ForBrowsers. Each peer that does not get
+// in is told to refused, from any goroutine; Explain puts the error in words.
+func Secure(inner net.Listener, config *tls.Config, limits Limits, refused func(from net.Addr, err error)) *Listener {
+	l := &Listener{inner: inner, config: config, limits: limits, refused: refused,
+		ready: make(chan *tls.Conn), places: make(chan struct{}, limits.Conns)}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	go l.run()
+	return l
+}
+
+// run accepts until the inner listener ends, then waits for the handshakes.
+func (l *Listener) run() {
+	for {
+		select {
+		case l.places <- struct{}{}:
+		case <-l.ctx.Done():
+		}
+		raw, err := l.inner.Accept()
+		if err != nil {
+			var temporary interface{ Temporary() bool }
+			if errors.As(err, &temporary) && temporary.Temporary() && l.ctx.Err() == nil { // too many open files, say
+				<-l.places
+				l.refused(l.inner.Addr(), err)
+				l.pause()
+				continue
+			}
+			l.fail = err
+			break
+		}
+		l.work.Go(func() { l.admit(tls.Server(&placed{Conn: raw, places: l.places}, l.config)) })
+	}
+	l.stop()
+	l.work.Wait()
+	close(l.ready)
+}
+
+// pause waits a moment before the next try.
+func (l *Listener) pause() {
+	ctx, cancel := context.WithTimeout(l.ctx, 100*time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+}
+
+func (l *Listener) admit(c *tls.Conn) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.limits.Handshake)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		c.Close()
+		if l.ctx.Err() == nil {
+			l.refused(c.RemoteAddr(), err)
+		}
+		return
+	}
+	select {
+	case l.ready <- c:
+	case <-l.ctx.Done():
+		c.Close()
+	}
+}
+
+// Accept returns the next connection that has proved who it is, a *tls.Conn.
+func (l *Listener) Accept() (net.Conn, error) {
+	c, ok := <-l.ready
+	if !ok {
+		return nil, l.fail
+	}
+	return c, nil
+}
+
+// Close stops listening and ends the handshakes under way; it leaves connections
+// that were handed out alone.
+func (l *Listener) Close() error {
+	l.stop()
+	err := l.inner.Close()
+	l.work.Wait()
+	return err
+}
+
+// Addr is where it listens.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// placed gives its place back when it is closed.
+type placed struct {
+	net.Conn
+	places chan struct{}
+	once   sync.Once
+}
+
+func (p *placed) Close() error {
+	p.once.Do(func() { <-p.places })
+	return p.Conn.Close()
+}
