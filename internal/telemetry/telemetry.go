@@ -161,3 +161,11 @@ type Gap struct {
 	// history lane, both 0 when the readings never became a record.
 	FromSeq, ToSeq uint64
 }
+
+// Event says that a code of a pump changed, at once: an alarm came or went, a
+// pump fell back to local. The same change also arrives as a reading, later.
+type Event struct {
+	Time        time.Time
+	Pump, Point string // Pump.ID, and the name of the point
+	Raw, Before int64  // what it is now, and what it was
+}

@@ -102,3 +102,12 @@ func GapPayload(g telemetry.Gap) []byte {
 	dst = protowire.AppendTag(dst, 6, protowire.BytesType)
 	return protowire.AppendBytes(dst, AppendGap(nil, g))
 }
+
+// AppendEvent appends the body of a record of KindEvent.
+func AppendEvent(dst []byte, e telemetry.Event) []byte {
+	dst = appendSint(dst, 1, max(e.Time.UnixMilli(), 0))
+	dst = appendString(dst, 2, e.Pump)
+	dst = appendString(dst, 3, e.Point)
+	dst = appendSint(dst, 4, e.Raw)
+	return appendSint(dst, 5, e.Before)
+}

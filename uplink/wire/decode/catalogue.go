@@ -98,3 +98,19 @@ func instant(ms int64) (time.Time, error) {
 	}
 	return time.UnixMilli(ms).UTC(), nil
 }
+
+// ParseEvent reads a body of wire.KindEvent.
+func ParseEvent(body []byte) (telemetry.Event, error) {
+	var pb wirepb.Event
+	if err := proto.Unmarshal(body, &pb); err != nil {
+		return telemetry.Event{}, fmt.Errorf("event: %w", err)
+	}
+	at, err := instant(pb.TimeMs)
+	if err != nil {
+		return telemetry.Event{}, fmt.Errorf("event: %w", err)
+	}
+	if pb.Pump == "" || pb.Point == "" {
+		return telemetry.Event{}, fmt.Errorf("event: no pump (%q) or no point (%q)", pb.Pump, pb.Point)
+	}
+	return telemetry.Event{Time: at, Pump: pb.Pump, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
+}

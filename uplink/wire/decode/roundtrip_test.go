@@ -234,6 +234,18 @@ func TestGapComesBack(t *testing.T) {
 	}
 }
 
+func TestEventComesBack(t *testing.T) {
+	e := telemetry.Event{Time: start, Pump: "bus1-1", Point: "alarm_code", Raw: 57, Before: 0}
+	if got, err := ParseEvent(wire.AppendEvent(nil, e)); err != nil || got != e {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, bad := range []telemetry.Event{{Time: start, Point: "alarm_code"}, {Time: start, Pump: "p"}} {
+		if got, err := ParseEvent(wire.AppendEvent(nil, bad)); err == nil {
+			t.Errorf("%+v passed", got)
+		}
+	}
+}
+
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	c, w := testCatalogue(t, r)

@@ -1064,6 +1064,230 @@ func (x *Gap) GetToSeq() uint64 {
 	return 0
 }
 
+// A code of a pump changed, and that cannot wait for the period: an alarm came or
+// went, a pump fell back to local. The reading itself is also in a block.
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TimeMs        int64                  `protobuf:"zigzag64,1,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Pump          string                 `protobuf:"bytes,2,opt,name=pump,proto3" json:"pump,omitempty"`        // Pump.id of the catalogue
+	Point         string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`      // e.g. "alarm_code"
+	Raw           int64                  `protobuf:"zigzag64,4,opt,name=raw,proto3" json:"raw,omitempty"`       // what it is now
+	Before        int64                  `protobuf:"zigzag64,5,opt,name=before,proto3" json:"before,omitempty"` // what it was
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_penstock_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Event) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Event) GetPump() string {
+	if x != nil {
+		return x.Pump
+	}
+	return ""
+}
+
+func (x *Event) GetPoint() string {
+	if x != nil {
+		return x.Point
+	}
+	return ""
+}
+
+func (x *Event) GetRaw() int64 {
+	if x != nil {
+		return x.Raw
+	}
+	return 0
+}
+
+func (x *Event) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+// What the endpoint publishes on gw/<serial>/down. A gateway passes over what it
+// does not know.
+type Down struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Watch         *Watch                 `protobuf:"bytes,1,opt,name=watch,proto3" json:"watch,omitempty"`
+	NewEpoch      *NewEpoch              `protobuf:"bytes,2,opt,name=new_epoch,json=newEpoch,proto3" json:"new_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Down) Reset() {
+	*x = Down{}
+	mi := &file_penstock_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Down) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Down) ProtoMessage() {}
+
+func (x *Down) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Down.ProtoReflect.Descriptor instead.
+func (*Down) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Down) GetWatch() *Watch {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
+func (x *Down) GetNewEpoch() *NewEpoch {
+	if x != nil {
+		return x.NewEpoch
+	}
+	return nil
+}
+
+// Somebody looks at the gateway: seal a block every second (every 5 s on a metered
+// link), until the lease ends or is renewed.
+type Watch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaseMs       uint64                 `protobuf:"varint,1,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"` // at most 5 minutes count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_penstock_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Watch) GetLeaseMs() uint64 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+// The endpoint has other content under a name of this epoch: a cloned or restored
+// disk. If it is the epoch in force, the gateway starts another.
+type NewEpoch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         []byte                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewEpoch) Reset() {
+	*x = NewEpoch{}
+	mi := &file_penstock_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewEpoch) ProtoMessage() {}
+
+func (x *NewEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewEpoch.ProtoReflect.Descriptor instead.
+func (*NewEpoch) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NewEpoch) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
 var File_penstock_proto protoreflect.FileDescriptor
 
 const file_penstock_proto_rawDesc = "" +
@@ -1130,7 +1354,20 @@ const file_penstock_proto_rawDesc = "" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x13\n" +
 	"\x05to_ms\x18\x03 \x01(\x12R\x04toMs\x12\x19\n" +
 	"\bfrom_seq\x18\x04 \x01(\x04R\afromSeq\x12\x15\n" +
-	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq*?\n" +
+	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq\"t\n" +
+	"\x05Event\x12\x17\n" +
+	"\atime_ms\x18\x01 \x01(\x12R\x06timeMs\x12\x12\n" +
+	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x14\n" +
+	"\x05point\x18\x03 \x01(\tR\x05point\x12\x10\n" +
+	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x16\n" +
+	"\x06before\x18\x05 \x01(\x12R\x06before\"n\n" +
+	"\x04Down\x12-\n" +
+	"\x05watch\x18\x01 \x01(\v2\x17.penstock.wire.v1.WatchR\x05watch\x127\n" +
+	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\"\"\n" +
+	"\x05Watch\x12\x19\n" +
+	"\blease_ms\x18\x01 \x01(\x04R\aleaseMs\" \n" +
+	"\bNewEpoch\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch*?\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANE_URGENT\x10\x01\x12\x10\n" +
@@ -1172,7 +1409,7 @@ func file_penstock_proto_rawDescGZIP() []byte {
 }
 
 var file_penstock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_penstock_proto_goTypes = []any{
 	(Lane)(0),         // 0: penstock.wire.v1.Lane
 	(Kind)(0),         // 1: penstock.wire.v1.Kind
@@ -1189,6 +1426,10 @@ var file_penstock_proto_goTypes = []any{
 	(*Mark)(nil),      // 12: penstock.wire.v1.Mark
 	(*Exact)(nil),     // 13: penstock.wire.v1.Exact
 	(*Gap)(nil),       // 14: penstock.wire.v1.Gap
+	(*Event)(nil),     // 15: penstock.wire.v1.Event
+	(*Down)(nil),      // 16: penstock.wire.v1.Down
+	(*Watch)(nil),     // 17: penstock.wire.v1.Watch
+	(*NewEpoch)(nil),  // 18: penstock.wire.v1.NewEpoch
 }
 var file_penstock_proto_depIdxs = []int32{
 	0,  // 0: penstock.wire.v1.Record.lane:type_name -> penstock.wire.v1.Lane
@@ -1202,11 +1443,13 @@ var file_penstock_proto_depIdxs = []int32{
 	13, // 8: penstock.wire.v1.Run.exact:type_name -> penstock.wire.v1.Exact
 	3,  // 9: penstock.wire.v1.Mark.quality:type_name -> penstock.wire.v1.Quality
 	4,  // 10: penstock.wire.v1.Gap.reason:type_name -> penstock.wire.v1.Reason
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	17, // 11: penstock.wire.v1.Down.watch:type_name -> penstock.wire.v1.Watch
+	18, // 12: penstock.wire.v1.Down.new_epoch:type_name -> penstock.wire.v1.NewEpoch
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_penstock_proto_init() }
@@ -1220,7 +1463,7 @@ func file_penstock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_penstock_proto_rawDesc), len(file_penstock_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
