@@ -10,7 +10,7 @@ import (
 
 // Defaults of Timing, and the bounds that hold whatever was learnt.
 const (
-	defaultReplyMin = 20 * time.Millisecond
+	defaultReplyMin = 50 * time.Millisecond
 	defaultReplyMax = 250 * time.Millisecond
 	defaultQuiet    = time.Second
 
@@ -19,7 +19,7 @@ const (
 )
 
 // Timing is what is known of a device's pace beforehand. Zero fields take the
-// defaults: 20 ms, 250 ms, 1 s.
+// defaults: 50 ms, 250 ms, 1 s.
 type Timing struct {
 	// ReplyMin is the least time that the device is given to begin its answer,
 	// however fast it has been so far.

@@ -481,8 +481,8 @@ func TestTimeoutIsLearntFromTheDevice(t *testing.T) {
 	if got := m.ReplyTime(5); got < 4*time.Millisecond || got > 6*time.Millisecond {
 		t.Errorf("learnt a reply time of %v; the device takes 5ms", got)
 	}
-	if got := m.Timeout(5); got != 20*time.Millisecond {
-		t.Errorf("a device of 5ms is given %v; want the floor of 20ms", got)
+	if got := m.Timeout(5); got != 50*time.Millisecond {
+		t.Errorf("a device of 5ms is given %v; want the floor of 50ms", got)
 	}
 	m.SetTiming(5, modbus.Timing{ReplyMin: 80 * time.Millisecond})
 	if got := m.Timeout(5); got != 80*time.Millisecond {

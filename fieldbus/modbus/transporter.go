@@ -91,6 +91,9 @@ func (t *Transporter) transact(d *device, adu []byte, want *answer) ([]byte, err
 		return nil, fmt.Errorf("sending to device %d: %w", want.address, err)
 	}
 	count.Requests.Add(1)
+	if err := t.nap(sent.Add(wire)); err != nil {
+		return nil, err
+	}
 	reply, err := t.receive(adu, want, sent.Add(wire+d.patience()))
 	if err != nil {
 		return nil, err
@@ -110,6 +113,21 @@ func (t *Transporter) quiet() error {
 	t.sift(t.heard[:n], nil)
 	if err != nil {
 		return fmt.Errorf("waiting for silence on %s: %w", t.line.Path(), err)
+	}
+	return nil
+}
+
+// nap sleeps while a long answer is on the wire, up to shortly before it can be
+// complete at the earliest. Without it every piece that the driver hands over
+// would wake the processor, 16 times for 125 registers.
+func (t *Transporter) nap(complete time.Time) error {
+	const (
+		shortly = 3 * time.Millisecond // more than a timer is ever late
+		worth   = 5 * time.Millisecond
+	)
+	clk := t.line.Clock()
+	if d := complete.Add(-shortly).Sub(clk.Now()); d >= worth {
+		return clk.Sleep(context.Background(), d)
 	}
 	return nil
 }
