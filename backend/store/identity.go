@@ -8,46 +8,126 @@ import (
 	"time"
 )
 
+// ErrOtherKey: a gateway has a certificate for another key.
+var ErrOtherKey = errors.New("it has a certificate for another key: two boards under one serial number, or a board that was replaced")
+
+// RevokedError: a gateway, or the certificate it shows, is revoked.
+type RevokedError struct {
+	Gateway string
+	Since   time.Time
+	Reason  string
+}
+
+func (e *RevokedError) Error() string {
+	return fmt.Sprintf("%s is revoked since %s: %s", e.Gateway, e.Since.Format("2006-01-02 15:04 UTC"), e.Reason)
+}
+
 // Certificate is what was issued to a gateway.
 type Certificate struct {
 	Number    string // serial number of the certificate, hexadecimal
 	Gateway   string
+	Role      string // "factory" or "operational"
+	Key       []byte // SHA-256 of its public key
+	DER       []byte // the certificate itself
 	NotBefore time.Time
 	NotAfter  time.Time
 	Issued    time.Time
+	Revoked   time.Time // zero: it is not
+	Reason    string    // of the revocation
 }
 
 // AddGateway makes a gateway known, and adds a certificate that was issued to
-// it. A gateway that is known keeps when it was added.
+// it. A gateway that is known keeps when it was added. It answers a *RevokedError
+// for a revoked gateway, and ErrOtherKey for one with a certificate in force for
+// another key.
 func (s *Store) AddGateway(ctx context.Context, g Gateway, c Certificate) error {
+	return s.addGateway(ctx, g, c, "")
+}
+
+// ReplaceGateway is AddGateway for a gateway that has got a new key: its
+// certificates for other keys are revoked for that reason.
+func (s *Store) ReplaceGateway(ctx context.Context, g Gateway, c Certificate, reason string) error {
+	return s.addGateway(ctx, g, c, reason)
+}
+
+func (s *Store) addGateway(ctx context.Context, g Gateway, c Certificate, replaced string) error {
 	now := s.clock.Now().UnixMilli()
 	err := s.write(ctx, func(tx *sql.Tx) error {
+		if err := standing(ctx, tx, g.Serial, ""); err != nil && !errors.Is(err, ErrNoGateway) {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO gateways (serial, model, board, added) VALUES (?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET model = excluded.model, board = excluded.board`, g.Serial, g.Model, g.Board, now); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, not_before, not_after, issued) VALUES (?, ?, ?, ?, ?)`,
-			c.Number, g.Serial, c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
+		const others = `FROM certificates c WHERE gateway = ?1 AND key <> ?2
+			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.gateway = c.gateway AND r.number = c.number)`
+		if replaced != "" {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (gateway, number, revoked, reason) SELECT gateway, number, ?3, ?4 `+others,
+				g.Serial, blob(c.Key), now, replaced); err != nil {
+				return err
+			}
+		}
+		var other bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 `+others+` AND not_after > ?3)`, g.Serial, blob(c.Key), now).Scan(&other); err != nil {
+			return err
+		}
+		if other {
+			return ErrOtherKey
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			c.Number, g.Serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("registering %s: %w", g.Serial, err)
 	}
+	s.hub.tell(Update{Gateway: g.Serial})
+	return nil
+}
+
+// blob is b for a column that takes no NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// Standing tells whether a gateway may come in with the certificate of that
+// number: nil, ErrNoGateway when it is unknown, or a *RevokedError. It is asked at
+// every handshake.
+func (s *Store) Standing(ctx context.Context, serial, number string) error {
+	return standing(ctx, s.reader, serial, number)
+}
+
+func standing(ctx context.Context, db interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}, serial, number string) error {
+	var revoked int64
+	var reason string
+	err := db.QueryRowContext(ctx, `SELECT coalesce(r.revoked, 0), coalesce(r.reason, '') FROM gateways g
+		LEFT JOIN revocations r ON r.gateway = g.serial AND r.number IN ('', ?2) WHERE g.serial = ?1 ORDER BY r.number LIMIT 1`,
+		serial, number).Scan(&revoked, &reason)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNoGateway
+	case err != nil:
+		return fmt.Errorf("the standing of %s: %w", serial, err)
+	case revoked != 0:
+		return &RevokedError{serial, at(revoked), reason}
+	}
 	return nil
 }
 
 // Revoke shuts a gateway out, whatever certificate it shows. The first reason
-// stays.
+// stays. It answers ErrNoGateway when there is none.
 func (s *Store) Revoke(ctx context.Context, serial, reason string) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		var known int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM gateways WHERE serial = ?`, serial).Scan(&known); err != nil {
+		if err := standing(ctx, tx, serial, ""); errors.Is(err, ErrNoGateway) {
 			return err
 		}
-		if known == 0 {
-			return ErrNoGateway
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO revocations (gateway, revoked, reason) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
+		_, err := tx.ExecContext(ctx, `INSERT INTO revocations (gateway, number, revoked, reason) VALUES (?, '', ?, ?) ON CONFLICT DO NOTHING`,
 			serial, s.clock.Now().UnixMilli(), reason)
 		return err
 	})
@@ -58,9 +138,14 @@ func (s *Store) Revoke(ctx context.Context, serial, reason string) error {
 	return nil
 }
 
-// Certificates lists what was issued, the newest first.
-func (s *Store) Certificates(ctx context.Context) ([]Certificate, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT number, gateway, not_before, not_after, issued FROM certificates ORDER BY issued DESC, number`)
+// Certificates lists what was issued to a gateway, or to all when serial is
+// empty, the newest first.
+func (s *Store) Certificates(ctx context.Context, serial string) ([]Certificate, error) {
+	rows, err := s.reader.QueryContext(ctx, `SELECT c.number, c.gateway, c.role, c.key, c.der, c.not_before, c.not_after, c.issued,
+			coalesce(r.revoked, 0), coalesce(r.reason, '')
+		FROM certificates c LEFT JOIN revocations r ON r.id =
+			(SELECT min(id) FROM revocations WHERE gateway = c.gateway AND number IN ('', c.number))
+		WHERE ?1 = '' OR c.gateway = ?1 ORDER BY c.issued DESC, c.number`, serial)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +153,11 @@ func (s *Store) Certificates(ctx context.Context) ([]Certificate, error) {
 	var certs []Certificate
 	for rows.Next() {
 		var c Certificate
-		var before, after, issued int64
-		if err := rows.Scan(&c.Number, &c.Gateway, &before, &after, &issued); err != nil {
+		var before, after, issued, revoked int64
+		if err := rows.Scan(&c.Number, &c.Gateway, &c.Role, &c.Key, &c.DER, &before, &after, &issued, &revoked, &c.Reason); err != nil {
 			return nil, err
 		}
-		c.NotBefore, c.NotAfter, c.Issued = at(before), at(after), at(issued)
+		c.NotBefore, c.NotAfter, c.Issued, c.Revoked = at(before), at(after), at(issued), at(revoked)
 		certs = append(certs, c)
 	}
 	return certs, rows.Err()
@@ -89,7 +174,7 @@ func at(ms int64) time.Time {
 const gatewayColumns = `SELECT g.serial, g.model, g.board, g.added,
 	coalesce(p.online, 0), coalesce(p.since, 0), p.state, coalesce(r.revoked, 0), coalesce(r.reason, ''),
 	coalesce((SELECT max(latest) FROM records b WHERE b.gateway = g.serial AND b.kind = 1), 0)
-	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revocations r ON r.gateway = g.serial `
+	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revocations r ON r.gateway = g.serial AND r.number = '' `
 
 // Gateways lists every gateway by serial number.
 func (s *Store) Gateways(ctx context.Context) ([]Gateway, error) {
