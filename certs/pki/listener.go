@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -64,7 +65,7 @@ func (l *Listener) run() {
 			l.fail = err
 			break
 		}
-		l.work.Go(func() { l.admit(tls.Server(&placed{Conn: raw, places: l.places}, l.config)) })
+		l.work.Go(func() { l.admit(&placed{Conn: raw, places: l.places}) })
 	}
 	l.stop()
 	l.work.Wait()
@@ -78,14 +79,15 @@ func (l *Listener) pause() {
 	<-ctx.Done()
 }
 
-func (l *Listener) admit(c *tls.Conn) {
+func (l *Listener) admit(raw *placed) {
+	c := tls.Server(raw, l.config)
 	ctx, cancel := context.WithTimeout(l.ctx, l.limits.Handshake)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
-		c.Close()
 		if l.ctx.Err() == nil {
-			l.refused(c.RemoteAddr(), err)
+			l.refused(raw.RemoteAddr(), err)
 		}
+		l.letRead(raw)
 		return
 	}
 	select {
@@ -93,6 +95,21 @@ func (l *Listener) admit(c *tls.Conn) {
 	case <-l.ctx.Done():
 		c.Close()
 	}
+}
+
+// letRead closes a refused connection once the peer has had a moment to read the
+// alert that says why. A peer that has written already would otherwise get a
+// reset: the kernel sends one when data is unread, and it overtakes the alert.
+func (l *Listener) letRead(raw *placed) {
+	defer raw.Close()
+	half, ok := raw.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, time.Second)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	_, _ = io.CopyN(io.Discard, raw, 64<<10)
 }
 
 // Accept returns the next connection that has proved who it is, a *tls.Conn.
