@@ -11,22 +11,14 @@ import (
 	"time"
 
 	"penstock/backend/access"
+	"penstock/backend/problem"
 	"penstock/backend/store"
 	"penstock/internal/telemetry"
 )
 
-// problem answers as RFC 9457 asks.
-func problem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]any{ //nolint:errcheck // the browser went away
-		"title": http.StatusText(status), "status": status, "detail": detail,
-	})
-}
-
 func (h *Handler) apiFailed(w http.ResponseWriter, r *http.Request, err error) {
 	h.logFailure(r, err)
-	problem(w, http.StatusInternalServerError, "The server failed; its log says why. Try again in a minute.")
+	problem.Write(w, http.StatusInternalServerError, "The server failed; its log says why. Try again in a minute.")
 }
 
 func answer(w http.ResponseWriter, v any) {
@@ -69,7 +61,7 @@ func (h *Handler) apiGateway(w http.ResponseWriter, r *http.Request, _ access.Us
 	v, err := h.gateway(r)
 	switch {
 	case errors.Is(err, store.ErrNoGateway):
-		problem(w, http.StatusNotFound, noGateway)
+		problem.Write(w, http.StatusNotFound, noGateway)
 	case err != nil:
 		h.apiFailed(w, r, err)
 	default:
@@ -126,15 +118,15 @@ func (h *Handler) apiRange(w http.ResponseWriter, r *http.Request, _ access.User
 	to, errTo := time.Parse(time.RFC3339Nano, q.Get("to"))
 	switch {
 	case errFrom != nil || errTo != nil:
-		problem(w, http.StatusBadRequest, "from and to must be times of RFC 3339, such as 2026-11-24T10:00:00Z.")
+		problem.Write(w, http.StatusBadRequest, "from and to must be times of RFC 3339, such as 2026-11-24T10:00:00Z.")
 		return
 	case to.Before(from) || to.Sub(from) > longest:
-		problem(w, http.StatusBadRequest, "to must not be before from, nor more than a day after it.")
+		problem.Write(w, http.StatusBadRequest, "to must not be before from, nor more than a day after it.")
 		return
 	}
 	serial, pump, point := r.PathValue("serial"), q.Get("pump"), q.Get("point")
 	if _, err := h.store.Gateway(r.Context(), serial); errors.Is(err, store.ErrNoGateway) {
-		problem(w, http.StatusNotFound, noGateway)
+		problem.Write(w, http.StatusNotFound, noGateway)
 		return
 	} else if err != nil {
 		h.apiFailed(w, r, err)
@@ -147,7 +139,7 @@ func (h *Handler) apiRange(w http.ResponseWriter, r *http.Request, _ access.User
 	}
 	series, period, ok := lookup(catalogue, pump, point)
 	if !ok {
-		problem(w, http.StatusNotFound, "This gateway has no such pump, or the pump has no such point.")
+		problem.Write(w, http.StatusNotFound, "This gateway has no such pump, or the pump has no such point.")
 		return
 	}
 	samples, err := h.store.Range(r.Context(), serial, pump, point, from, to)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"penstock/backend/access"
+	"penstock/backend/problem"
 	"penstock/backend/store"
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
@@ -115,7 +116,7 @@ func (h *Handler) routes() http.Handler {
 	inner.Handle("GET /api/gateways/{serial}/range", h.api(h.apiRange))
 	inner.Handle("GET /api/gateways/{serial}/live", h.api(h.apiLive))
 	inner.Handle("/api/", h.api(func(w http.ResponseWriter, r *http.Request, _ access.User) {
-		problem(w, http.StatusNotFound, "There is nothing at this address.")
+		problem.Write(w, http.StatusNotFound, "There is nothing at this address.")
 	}))
 	inner.Handle("/", h.page(func(w http.ResponseWriter, r *http.Request, _ access.User) {
 		h.sorry(w, r, http.StatusNotFound, "Not found", "There is no page at this address.")
@@ -174,7 +175,7 @@ func (h *Handler) api(next signedIn) http.Handler {
 		case err != nil:
 			h.apiFailed(w, r, err)
 		case !ok:
-			problem(w, http.StatusUnauthorized, "Sign in first.")
+			problem.Write(w, http.StatusUnauthorized, "Sign in first.")
 		default:
 			next(w, r, u)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"penstock/backend/access"
+	"penstock/backend/problem"
 	"penstock/backend/store"
 )
 
@@ -379,7 +380,7 @@ func sameSeries(a, b gatewayView) bool {
 func (h *Handler) apiLive(w http.ResponseWriter, r *http.Request, _ access.User) {
 	serial := r.PathValue("serial")
 	if _, err := h.store.Gateway(r.Context(), serial); errors.Is(err, store.ErrNoGateway) {
-		problem(w, http.StatusNotFound, noGateway)
+		problem.Write(w, http.StatusNotFound, noGateway)
 		return
 	} else if err != nil {
 		h.apiFailed(w, r, err)
@@ -388,7 +389,7 @@ func (h *Handler) apiLive(w http.ResponseWriter, r *http.Request, _ access.User)
 	me, leave, err := h.live.join(serial)
 	if err != nil {
 		w.Header().Set("Retry-After", "30")
-		problem(w, http.StatusServiceUnavailable, "Too many pages are open on live values. Try again in half a minute.")
+		problem.Write(w, http.StatusServiceUnavailable, "Too many pages are open on live values. Try again in half a minute.")
 		return
 	}
 	defer leave()
