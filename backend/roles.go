@@ -1,0 +1,127 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"penstock/backend/access"
+	"penstock/backend/auth"
+	"penstock/backend/endpoint"
+	"penstock/backend/store"
+	"penstock/backend/web"
+	"penstock/certs/pki"
+	"penstock/internal/clock"
+)
+
+// role is one part that the backend plays, on a listener of its own.
+type role struct {
+	name  string
+	serve func(ctx context.Context, plain net.Listener) error
+}
+
+// newRoles makes auth, endpoint and web, in the order of listen.
+func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, error) {
+	certs := map[string]*pki.Server{}
+	for _, name := range []string{"auth", "endpoint", "web"} {
+		var err error
+		if certs[name], err = ca.Server(name, cfg.Hosts); err != nil {
+			return nil, fmt.Errorf("the certificate of the %s: %w", name, err)
+		}
+	}
+	_, port, err := net.SplitHostPort(at.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	gateways := func(name string, check pki.GatewayCheck) *tls.Config {
+		return pki.ForGateways(certs[name].Certificate, ca.Pool(), clock.System.Now, check)
+	}
+
+	log := cfg.Log.With("role", "auth")
+	assignment := auth.New(auth.Config{Store: db, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), Clock: clock.System, Log: log})
+	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
+
+	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", admitKnown(db)), Clock: clock.System, Log: cfg.Log.With("role", "endpoint")})
+	if err != nil {
+		return nil, err
+	}
+
+	log = cfg.Log.With("role", "web")
+	accounts, err := OpenAccounts(db, log)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := web.New(web.Config{Store: db, Accounts: accounts, Sessions: access.NewSessions(db, accounts, clock.System, log), Clock: clock.System, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, clock.System.Now), log, pages.Close)
+
+	return []role{{"auth service", authServer}, {"endpoint", mqtt.Serve}, {"web page", webServer}}, nil
+}
+
+// httpRole serves a handler over TLS until ctx ends, and then lets requests
+// finish that are under way. ending, if any, is called before that.
+func httpRole(h http.Handler, config *tls.Config, log *slog.Logger, ending func()) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, plain net.Listener) error {
+		l := pki.Secure(plain, config, pki.DefaultLimits, func(from net.Addr, err error) {
+			log.Info("a connection was refused", "remote", from.String(), "why", pki.Explain(err), "err", err)
+		})
+		server := &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       30 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    16 << 10,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // of single connections
+		}
+		if ending != nil {
+			server.RegisterOnShutdown(ending)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(l) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(patience); err != nil {
+			server.Close()
+		}
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// admitKnown lets known gateways in that are not revoked. It is asked at every
+// handshake, of resumed sessions too.
+func admitKnown(db *store.Store) pki.GatewayCheck {
+	return func(serial string, leaf *x509.Certificate) error {
+		if err := db.Standing(context.Background(), serial, pki.Number(leaf)); err != nil {
+			return fmt.Errorf("%s: %w", serial, err)
+		}
+		return nil
+	}
+}
+
+// admitUnrevoked lets unknown gateways in as well: the auth service tells them
+// over HTTP what is wrong.
+func admitUnrevoked(db *store.Store) pki.GatewayCheck {
+	known := admitKnown(db)
+	return func(serial string, leaf *x509.Certificate) error {
+		if err := known(serial, leaf); !errors.Is(err, store.ErrNoGateway) {
+			return err
+		}
+		return nil
+	}
+}
