@@ -2,64 +2,232 @@ package pumpsim
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/pumpsim/physics"
+	"penstock/fieldbus/pumpsim/rtu"
+	"penstock/fieldbus/pumpsim/wire"
 )
 
 // Simulator is one line with its virtual pumps.
-type Simulator struct{ o Options }
+type Simulator struct {
+	o    Options
+	port *wire.Port // nil for a line in memory
+
+	mu    sync.Mutex
+	bus   *bus // guarded by mu, with all the units on it
+	pumps []*Pump
+}
 
 // New returns a line without pumps. The serial port exists from here on, and
 // answers once Run is called.
-func New(o Options) (*Simulator, error) { return nil, errors.ErrUnsupported }
+func New(o Options) (*Simulator, error) {
+	s, err := newSimulator(o)
+	if err != nil {
+		return nil, err
+	}
+	if s.port, err = wire.Open(s.o.Link, s.o.Clock, s.o.Log); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newSimulator(o Options) (*Simulator, error) {
+	o = o.withDefaults()
+	if err := o.Mode.Validate(); err != nil {
+		return nil, err
+	}
+	return &Simulator{o: o, bus: newBus(o)}, nil
+}
 
 // AddPump puts a pump on the line, before or while it runs.
-func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) { return nil, errors.ErrUnsupported }
+func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
+	m, err := findModel(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	if o.Address < 1 || o.Address > 247 {
+		return nil, fmt.Errorf("pump address %d: use 1 to 247", o.Address)
+	}
+	if o.Seed == 0 {
+		o.Seed = s.o.Seed*1000 + int64(o.Address)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	address := byte(o.Address)
+	if s.bus.units[address] != nil {
+		return nil, fmt.Errorf("pump address %d is taken: two devices of one address answer at once", o.Address)
+	}
+	plant := physics.New(m.physics(), m.pumps, uint64(o.Seed))
+	plant.SetRemote(!o.Local)
+	p := &Pump{sim: s, unit: rtu.New(address, m.kind, m.id, plant, s.o.Clock.Now())}
+	s.bus.units[address] = p.unit
+	s.pumps = append(s.pumps, p)
+	return p, nil
+}
 
 // Path is the serial port to open: Options.Link, or the pseudo-terminal itself.
-func (s *Simulator) Path() string { return "" }
+func (s *Simulator) Path() string {
+	if s.port == nil {
+		return ""
+	}
+	return s.port.Path()
+}
 
 // Run answers until ctx ends. Everything that was served is in the log when it
 // returns. It closes the serial port and removes the link.
-func (s *Simulator) Run(ctx context.Context) error { return errors.ErrUnsupported }
-
-// Open is a fieldbus.Opener for a line that exists only in memory. The clock
-// handed in must be one that can be moved (AdvanceTo), as linetest.Clock: time
-// passes while the master reads. Such a line needs no Run.
-func (s *Simulator) Open(path string, mode fieldbus.Mode) (fieldbus.Port, error) {
-	return nil, errors.ErrUnsupported
+func (s *Simulator) Run(ctx context.Context) error {
+	if s.port == nil {
+		return errors.New("a line in memory does not run: open it with Open")
+	}
+	defer s.port.Close()
+	log := newLogbook(s.o.Served, s.o.OnServed)
+	err := s.port.Serve(ctx, &live{s: s, log: log})
+	s.mu.Lock()
+	s.bus.abandon()
+	s.collect(func(e Served) { log.entries <- e })
+	s.mu.Unlock()
+	return errors.Join(err, log.close())
 }
 
-// Stats are figures of a line since it was made.
-type Stats struct {
-	Requests int // frames heard
-	Unheard  int // frames that were damaged, at another speed, or for nobody here
-	Served   int // frames that a pump acted on
-	Lateness Lateness
+// Close removes the serial port of a line that never ran.
+func (s *Simulator) Close() {
+	if s.port != nil {
+		s.port.Close()
+	}
 }
 
-// Lateness is how much later than on a wire the last bytes of answers were
-// released: the simulator's own error. It is never early.
-type Lateness struct {
-	Answers            int
-	P50, P90, P99, Max time.Duration
+// collect hands finished entries on. The caller holds mu.
+func (s *Simulator) collect(to func(Served)) {
+	for _, e := range s.bus.finished {
+		to(e)
+	}
+	s.bus.finished = s.bus.finished[:0]
 }
 
 // Stats may be called from any goroutine.
-func (s *Simulator) Stats() Stats { return Stats{} }
+func (s *Simulator) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.bus.stats
+	st.Lateness = s.bus.late.figures()
+	return st
+}
+
+// tick is how often the pumps are moved on while nobody asks them, so that
+// there is little to catch up with when somebody does.
+const tick = 500 * time.Millisecond
+
+// live is the line as the port's far end. It belongs to the port's goroutine.
+type live struct {
+	s      *Simulator
+	log    *logbook
+	ticked time.Time
+}
+
+// Hear is wire.Far's.
+func (l *live) Hear(b []byte, at time.Time, speed int) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	sent := l.s.o.Mode // a pseudo-terminal keeps nothing of the format
+	if speed != sent.Baud {
+		sent.Baud = max(speed, 50)
+	}
+	l.s.bus.hear(b, at, sent)
+}
+
+// Due is wire.Far's.
+func (l *live) Due(now time.Time, send func([]byte) time.Time) time.Duration {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	b := l.s.bus
+	b.due(now, send)
+	if now.Sub(l.ticked) >= tick && len(b.heard) == 0 && !b.active {
+		l.ticked = now
+		for _, u := range b.units {
+			u.Advance(now)
+		}
+	}
+	l.s.collect(func(e Served) { l.log.entries <- e })
+	away := b.unplug
+	b.unplug = 0
+	return away
+}
+
+// Next is wire.Far's.
+func (l *live) Next() time.Time {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	next := l.s.bus.next()
+	if len(l.s.bus.heard) == 0 && !l.s.bus.active {
+		next = sooner(next, l.ticked.Add(tick))
+	}
+	return next
+}
+
+// Idle is wire.Far's.
+func (l *live) Idle() bool {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return l.s.bus.idle()
+}
 
 // Pump is one virtual pump. Its methods may be called from any goroutine.
-type Pump struct{}
+type Pump struct {
+	sim  *Simulator
+	unit *rtu.Unit
+}
+
+// Address is the pump's on the line.
+func (p *Pump) Address() int { return int(p.unit.Address()) }
 
 // State is what the pump does at this moment.
-func (p *Pump) State() physics.State { return physics.State{} }
+func (p *Pump) State() physics.State {
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	p.unit.Advance(p.sim.o.Clock.Now())
+	return p.unit.Plant().State()
+}
 
-// SetCause brings about, or ends, the cause of an alarm.
-func (p *Pump) SetCause(c physics.Cause, on bool) {}
+// SetCause brings about, or ends, the cause of an alarm. Of a booster it is the
+// first pump that has it.
+func (p *Pump) SetCause(c physics.Cause, on bool) {
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	p.unit.Plant().SetCause(0, c, on)
+}
 
 // SetStale makes the pump's module lose its pump: it goes on serving the values
 // it had, and its receive counter stands still.
-func (p *Pump) SetStale(on bool) {}
+func (p *Pump) SetStale(on bool) {
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	p.unit.SetStale(on)
+}
+
+// Force holds the pump in local, as the stop button at its panel does.
+func (p *Pump) Force(on bool) {
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	p.unit.Plant().Force(on)
+}
+
+// Register is a register as the pump would answer it now, for tests and judges.
+// The number is as it travels.
+func (p *Pump) Register(start int) (uint16, error) {
+	request := rtu.Seal(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16([]byte{p.unit.Address(), 3}, uint16(start)), 1))
+	p.sim.mu.Lock()
+	defer p.sim.mu.Unlock()
+	a, _ := p.unit.Answer(request, p.sim.o.Clock.Now())
+	if a.Exception != 0 {
+		return 0, fmt.Errorf("register %d: exception %d", start, a.Exception)
+	}
+	return a.Values[0], nil
+}
+
+var _ = fieldbus.Default

@@ -2,7 +2,11 @@ package pumpsim
 
 import (
 	"errors"
+	"fmt"
 	"time"
+
+	"penstock/fieldbus"
+	"penstock/fieldbus/pumpsim/fault"
 )
 
 // LineConfig is a line as it is written in YAML or assembled from flags.
@@ -42,12 +46,39 @@ type Step struct {
 	Every time.Duration `yaml:"every"` // zero: once
 }
 
-// ParseLine reads a LineConfig. The name is used in errors.
-func ParseLine(name string, yaml []byte) (LineConfig, error) {
-	return LineConfig{}, errors.ErrUnsupported
-}
-
 // NewLine makes the simulator that a configuration describes. What the
 // configuration says replaces what deps says (Link, Mode, Turnaround, Seed,
 // Faults).
-func NewLine(c LineConfig, deps Options) (*Simulator, error) { return nil, errors.ErrUnsupported }
+func NewLine(c LineConfig, deps Options) (*Simulator, error) {
+	if len(c.Scenario) > 0 {
+		return nil, errors.ErrUnsupported
+	}
+	o := deps
+	o.Link, o.Seed = c.Link, c.Seed
+	if c.Mode != "" {
+		var err error
+		if o.Mode, err = fieldbus.ParseMode(c.Mode); err != nil {
+			return nil, fmt.Errorf("mode: %w", err)
+		}
+	}
+	if c.Turnaround != 0 {
+		o.Turnaround = c.Turnaround
+	}
+	if c.Faults != "" {
+		var err error
+		if o.Faults, err = fault.Parse(c.Faults); err != nil {
+			return nil, fmt.Errorf("faults: %w", err)
+		}
+	}
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range c.Pumps {
+		if _, err := s.AddPump(PumpOptions{Address: p.Address, Model: p.Model, Local: p.Local}); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}

@@ -7,8 +7,8 @@
 //
 // Each rule is KIND[.ADDRESS]=WHEN[:AMOUNT]. WHEN is a rate from 0 to 1, or
 // request numbers: @5 the fifth request on the line, @5-9 the fifth to ninth,
-// @5+100 the fifth and every hundredth after it. AMOUNT depends on the kind (a
-// time such as 300ms, a range of times 100ms-2s, a number). Rules combine: each
+// @5+100 the fifth and every hundredth after it. AMOUNT depends on the kind: a
+// time such as 300ms, a range of times 100ms-2s, or a number. Rules combine: each
 // is drawn for itself, so one answer can be late, damaged and repeated. The
 // draws come from a seeded source, and a seed plays the same day again.
 package fault
@@ -36,16 +36,58 @@ const (
 	Echo                  // the master hears its own request
 	Babble                // the line is full of random bytes for a time; default 1s
 	Unplug                // the port vanishes, and comes back after a time; default 1s
-	kinds
 )
+
+// amount is what the part after the colon of a rule means.
+type amount uint8
+
+const (
+	nothing amount = iota
+	duration
+	number
+)
+
+var kinds = []struct {
+	name     string
+	amount   amount
+	wait     time.Duration
+	n, least int
+	most     int
+}{
+	Late:      {name: "late", amount: duration, wait: 300 * time.Millisecond},
+	Repeat:    {name: "repeat", amount: duration, wait: 5 * time.Millisecond},
+	Silence:   {name: "silence"},
+	Noise:     {name: "noise", amount: number, n: 8, least: 1, most: 255},
+	Flip:      {name: "flip", amount: number, n: 3, least: 1, most: 2000},
+	Burst:     {name: "burst", amount: number, n: 16, least: 1, most: 16},
+	Overwrite: {name: "overwrite", amount: number, n: 8, least: 1, most: 255},
+	Split:     {name: "split", amount: duration, wait: 20 * time.Millisecond},
+	Cut:       {name: "cut", amount: number, n: 3, least: 1, most: 255},
+	Glue:      {name: "glue"},
+	Foreign:   {name: "foreign"},
+	Wrong:     {name: "wrong"},
+	Exception: {name: "exception", amount: number, n: 6, least: 1, most: 255},
+	Echo:      {name: "echo"},
+	Babble:    {name: "babble", amount: duration, wait: time.Second},
+	Unplug:    {name: "unplug", amount: duration, wait: time.Second},
+}
+
+// String is the kind's name in a rule.
+func (k Kind) String() string {
+	if int(k) < len(kinds) {
+		return kinds[k].name
+	}
+	return "unknown fault"
+}
 
 // Rule is one fault and when it happens.
 type Rule struct {
 	Kind    Kind
 	Address int // 0: whoever is asked
 
-	// Rate is the share of requests that are hit; where First is set, those
-	// from number First to Last are, every Step-th.
+	// Rate is the share of requests that are hit. Where First is set, Rate
+	// counts for nothing, and those from number First to Last (0: without end)
+	// are hit, every Step-th.
 	Rate              float64
 	First, Last, Step int
 

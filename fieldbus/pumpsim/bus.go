@@ -1,0 +1,271 @@
+package pumpsim
+
+import (
+	"bytes"
+	"time"
+
+	"penstock/fieldbus"
+	"penstock/fieldbus/pumpsim/fault"
+	"penstock/fieldbus/pumpsim/rtu"
+)
+
+// bus is what happens on the wire, as a machine without a clock or a port: it is
+// told what the master sends and what time it is, and says what the devices put
+// on the wire and when it wants to be called again. It belongs to whoever holds
+// the simulator's lock.
+type bus struct {
+	mode        fieldbus.Mode
+	gap         time.Duration // the silence that ends a frame
+	turnaround  time.Duration
+	fromLastBit bool
+	units       map[byte]*rtu.Unit
+	dice        *fault.Dice
+
+	// The request that is arriving.
+	heard    []byte
+	began    time.Time // its first bit
+	ends     time.Time // the last bit of what has come so far
+	garbled  bool      // in another mode, or while somebody babbled
+	hits     []fault.Hit
+	requests int
+	last     map[byte][]byte // the request before, by address
+
+	// What goes out.
+	waiting []*transmission
+	now     sending
+	active  bool
+	free    time.Time // when the last bit was sent
+	made    int
+	babble  time.Time // until when somebody babbles
+	unplug  time.Duration
+
+	finished []Served // to be collected
+	stats    Stats
+	late     latenesses
+}
+
+func newBus(o Options) *bus {
+	return &bus{
+		mode: o.Mode, gap: silence(o.Mode), turnaround: o.Turnaround, fromLastBit: o.FromLastBit,
+		units: map[byte]*rtu.Unit{}, last: map[byte][]byte{},
+		dice: fault.NewDice(o.Faults, o.Seed),
+	}
+}
+
+// silence is what ends a Modbus frame: 3.5 characters, or 1.75 ms above 19200
+// baud (serial line guide, chapter 2.5.1.1).
+func silence(m fieldbus.Mode) time.Duration {
+	if m.Baud > 19200 {
+		return 1750 * time.Microsecond
+	}
+	return 7 * m.Wire(1) / 2
+}
+
+// hear takes bytes that the master sends from the time at on. They follow what
+// it is still sending. sent is the mode it sends in.
+func (b *bus) hear(p []byte, at time.Time, sent fieldbus.Mode) {
+	if len(b.heard) > 0 && at.After(b.ends.Add(b.gap)) {
+		b.endRequest()
+	}
+	if len(b.heard) == 0 {
+		b.requests++
+		b.began, b.ends, b.garbled = at, at, false
+		b.hits = b.dice.Draw(b.requests, int(p[0]))
+	}
+	if at.Before(b.ends) {
+		at = b.ends
+	}
+	b.ends = at.Add(sent.Wire(len(p)))
+	b.garbled = b.garbled || sent != b.mode || at.Before(b.babble)
+	for _, h := range b.hits {
+		if h.Kind == fault.Echo {
+			b.put(&transmission{start: at, parts: []part{{bytes: bytes.Clone(p)}}})
+		}
+	}
+	if len(b.heard)+len(p) <= 4*frameMax { // more is no frame of anybody's
+		b.heard = append(b.heard, p...)
+	}
+}
+
+const frameMax = 256
+
+// next is when something is due; zero if nothing is before the master speaks.
+func (b *bus) next() (t time.Time) {
+	if len(b.heard) > 0 {
+		t = b.ends.Add(b.gap)
+	}
+	if b.active {
+		due, _ := b.now.due(b.mode)
+		return sooner(t, due)
+	}
+	if w := b.first(); w != nil {
+		// The first bytes count from when the transmission gets the wire.
+		t = sooner(t, b.startOf(w))
+	}
+	return t
+}
+
+func sooner(a, c time.Time) time.Time {
+	if a.IsZero() || !c.IsZero() && c.Before(a) {
+		return c
+	}
+	return a
+}
+
+// idle tells that nothing is on its way.
+func (b *bus) idle() bool { return !b.active && len(b.waiting) == 0 && len(b.heard) == 0 }
+
+// due does what is due at now. send hands bytes to the master and returns when
+// it had them.
+func (b *bus) due(now time.Time, send func([]byte) time.Time) {
+	if len(b.heard) > 0 && !now.Before(b.ends.Add(b.gap)) {
+		b.endRequest()
+	}
+	for {
+		if !b.active && !b.begin(now) {
+			return
+		}
+		at, p := b.now.due(b.mode)
+		if now.Before(at) {
+			return
+		}
+		arrived := send(p)
+		if !b.now.advance(b.mode) {
+			b.complete(at, arrived)
+		}
+	}
+}
+
+// begin gives the wire to the transmission that is due first.
+func (b *bus) begin(now time.Time) bool {
+	w := b.first()
+	if w == nil {
+		return false
+	}
+	start := b.startOf(w)
+	if now.Before(start) {
+		return false
+	}
+	for i := range b.waiting {
+		if b.waiting[i] == w {
+			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			break
+		}
+	}
+	b.now, b.active = sending{transmission: w, from: start.Add(w.parts[0].pause)}, true
+	return true
+}
+
+func (b *bus) first() (w *transmission) {
+	for _, t := range b.waiting {
+		if w == nil || t.start.Before(w.start) || t.start.Equal(w.start) && t.order < w.order {
+			w = t
+		}
+	}
+	return w
+}
+
+// startOf is when a transmission gets the wire: as planned, or when it is free.
+func (b *bus) startOf(w *transmission) time.Time {
+	free := b.free
+	if w.clear && !free.IsZero() {
+		free = free.Add(b.gap)
+	}
+	if free.After(w.start) {
+		return free
+	}
+	return w.start
+}
+
+// complete ends the transmission that had the wire. Its last byte was to arrive
+// at planned and did at arrived.
+func (b *bus) complete(planned, arrived time.Time) {
+	e := b.now.entry
+	b.free, b.active, b.now = planned, false, sending{}
+	if e == nil {
+		return
+	}
+	b.late.add(arrived.Sub(planned))
+	e.Planned, e.Done = planned, arrived
+	b.finish(e)
+}
+
+func (b *bus) finish(e *Served) {
+	b.stats.Served++
+	b.finished = append(b.finished, *e)
+}
+
+// put makes a transmission wait for its time.
+func (b *bus) put(t *transmission) {
+	t.order = b.made
+	b.made++
+	b.waiting = append(b.waiting, t)
+}
+
+// endRequest takes the frame that the silence has ended.
+func (b *bus) endRequest() {
+	frame, at := b.heard, b.ends.Add(b.gap)
+	b.heard = nil
+	b.stats.Requests++
+	sound := !b.garbled && rtu.Sound(frame)
+	for _, u := range b.units {
+		u.Heard(sound)
+	}
+	if !sound {
+		b.stats.Unheard++
+		return
+	}
+	repeat := bytes.Equal(frame, b.last[frame[0]])
+	b.last[frame[0]] = frame
+	nobody := true
+	for address, u := range b.units {
+		if frame[0] != address && frame[0] != 0 {
+			continue
+		}
+		nobody = false
+		a, _ := u.Answer(frame, at)
+		e := &Served{
+			Request: b.requests, Repeat: repeat,
+			Began: b.began, Asked: b.ends, Sampled: a.Sampled,
+			Address: int(a.Address), Function: int(a.Function), Start: a.Start,
+			Values: a.Values, Exception: int(a.Exception), Stale: a.Stale,
+		}
+		if a.Frame == nil {
+			b.finish(e)
+			continue
+		}
+		b.answer(e, frame, a, at)
+	}
+	if nobody {
+		b.stats.Unheard++
+	}
+}
+
+// answer puts a unit's answer on the wire, with what happens to it.
+func (b *bus) answer(e *Served, request []byte, a rtu.Answer, recognised time.Time) {
+	start := recognised.Add(b.turnaround)
+	if b.fromLastBit {
+		if start = b.ends.Add(b.turnaround); start.Before(recognised) {
+			start = recognised
+		}
+	}
+	if least := b.ends.Add(a.Delay); least.After(start) {
+		start = least
+	}
+	b.afflict(e, request, a.Frame, start)
+}
+
+// abandon gives up what has not been sent, and says so in the log.
+func (b *bus) abandon() {
+	if b.active {
+		b.waiting = append(b.waiting, b.now.transmission)
+	}
+	for _, t := range b.waiting {
+		if t.entry != nil {
+			t.entry.Sent = false
+			t.entry.Faults = append(t.entry.Faults, "stopped")
+			b.finish(t.entry)
+		}
+	}
+	b.waiting, b.active, b.heard = nil, false, nil
+}
