@@ -354,9 +354,9 @@ func (r *familyReader) absent(it *Item) field {
 			return
 		}
 		r.list(func(n ast.Node, path string) {
-			v := 0
-			r.integer(&v, -1<<31, 1<<32-1)(n, path)
-			it.Absent = append(it.Absent, int64(v))
+			var v int64
+			integer(&r.reader, &v, -1<<31, 1<<32-1)(n, path)
+			it.Absent = append(it.Absent, v)
 		})(n, path)
 	}
 }
@@ -381,9 +381,9 @@ func (r *familyReader) codes(it *Item) field {
 				r.fail(p.Key, path, "%q is not a whole number", p.Key.GetToken().Value)
 				continue
 			}
-			to := 0
-			r.integer(&to, -1<<31, 1<<32-1)(p.Value, join(path, p.Key.GetToken().Value))
-			it.Map[from] = int64(to)
+			var to int64
+			integer(&r.reader, &to, -1<<31, 1<<32-1)(p.Value, join(path, p.Key.GetToken().Value))
+			it.Map[from] = to
 		}
 	}
 }

@@ -180,12 +180,18 @@ func (r *reader) boolean(dst *bool) field {
 }
 
 func (r *reader) integer(dst *int, low, high int) field {
+	return integer(r, dst, low, high)
+}
+
+// integer reads a whole number into a type that may be wider than int, which has
+// 32 bits on the gateway.
+func integer[T int | int64](r *reader, dst *T, low, high T) field {
 	return r.parsed(fmt.Sprintf("a whole number from %d to %d", low, high), func(s string) error {
 		v, err := strconv.ParseInt(s, 0, 64)
 		if err != nil || v < int64(low) || v > int64(high) {
 			return fmt.Errorf("%s is not allowed", s)
 		}
-		*dst = int(v)
+		*dst = T(v)
 		return nil
 	})
 }
