@@ -21,6 +21,7 @@ const (
 // tomb is a dropped segment whose file still remembers the loss.
 type tomb struct {
 	name     string
+	lost     span
 	emptied  bool
 	recorded bool // the gap record is durable
 }
@@ -74,6 +75,8 @@ func (q *Queue) writeGaps() error {
 			if g.tomb != nil {
 				g.tomb.recorded = true
 				q.unsettled = true
+				l := q.lane(g.tomb.lost.lane)
+				l.told = max(l.told, g.tomb.lost.to)
 			}
 		}
 		q.mu.Unlock()
@@ -140,7 +143,7 @@ func (q *Queue) writeHead(clean bool) error {
 	h := head{clean: clean, epoch: q.epoch, runStart: q.runStart, runNext: q.runNext}
 	for i := range q.lanes {
 		l := &q.lanes[i]
-		h.lanes[i] = headLane{cursor: l.cursor, stamp: l.cursorStamp, next: l.next}
+		h.lanes[i] = headLane{cursor: l.cursor, stamp: l.cursorStamp, next: l.next, told: l.told}
 		if n := len(l.segments); n > 0 {
 			h.lanes[i].base, h.lanes[i].size = l.segments[n-1].base, l.segments[n-1].size
 		}
@@ -316,7 +319,7 @@ func (q *Queue) drop(l *lane) (freed int64, err error) {
 		return seg.footprint(), nil
 	}
 	lost.since, lost.until = q.times(l, seg, end, cursor)
-	t := &tomb{name: lostName(lost)}
+	t := &tomb{name: lostName(lost), lost: lost}
 	if err := q.fsys.Rename(q.path(name), q.path(t.name)); err != nil {
 		return 0, fmt.Errorf("queue: dropping a segment: %w", err)
 	}

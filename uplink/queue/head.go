@@ -17,7 +17,7 @@ const (
 	headName  = "head"
 	headMagic = "PQH1"
 	headClean = 1
-	headLen   = 4 + 4 + 8 + 4 + 8 + 8 + 8 + 2*5*8
+	headLen   = 4 + 4 + 8 + 4 + 8 + 8 + 8 + 2*6*8
 	headSize  = 2 * blockSize // two slots
 )
 
@@ -37,6 +37,7 @@ type headLane struct {
 	next   uint64
 	base   uint64 // of the last segment; 0: there is none
 	size   int64
+	told   uint64 // the last number dropped whose gap record is durable
 }
 
 func (l Lane) index() int { return int(l) - 1 }
@@ -52,7 +53,7 @@ func (h head) encode() []byte {
 	b = append(b, h.epoch[:]...)
 	b = putUint64s(b, uint64(h.runStart), h.runNext)
 	for _, l := range h.lanes {
-		b = putUint64s(b, l.cursor, uint64(l.stamp), l.next, l.base, uint64(l.size))
+		b = putUint64s(b, l.cursor, uint64(l.stamp), l.next, l.base, uint64(l.size), l.told)
 	}
 	binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
@@ -74,7 +75,7 @@ func decodeHead(b []byte) (h head, ok bool) {
 	b = b[12:]
 	h.runStart, h.runNext = int64(take()), take()
 	for i := range h.lanes {
-		h.lanes[i] = headLane{cursor: take(), stamp: int64(take()), next: take(), base: take(), size: int64(take())}
+		h.lanes[i] = headLane{cursor: take(), stamp: int64(take()), next: take(), base: take(), size: int64(take()), told: take()}
 	}
 	return h, true
 }

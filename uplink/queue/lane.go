@@ -25,6 +25,7 @@ type lane struct {
 	cursorStamp int64
 	stamp       int64  // the last time that an Append gave
 	stampSeq    uint64 // its record
+	told        uint64 // the last number dropped whose gap record is durable
 	dropped     uint64
 	damaged     uint64
 	known       []span // damage beyond the cursor that has its gap record

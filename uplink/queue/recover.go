@@ -122,8 +122,11 @@ func (q *Queue) recover() (Recovery, error) {
 		q.o.Log.Warn("queue: readings are lost", "reason", g.Reason.String(), "from", g.From, "to", g.To, "from_seq", g.FromSeq, "to_seq", g.ToSeq)
 	}
 	for _, t := range q.tombs {
-		s, _ := parseLostName(t.name)
-		g := gapOf(telemetry.QueueFull, s)
+		if t.lost.to <= q.lane(t.lost.lane).told {
+			t.recorded = true // and its removal was lost
+			continue
+		}
+		g := gapOf(telemetry.QueueFull, t.lost)
 		r.Gaps = append(r.Gaps, g)
 		q.gaps = append(q.gaps, gap{Gap: g, tomb: t})
 	}
@@ -153,7 +156,7 @@ func (q *Queue) list() (files int, err error) {
 	}
 	for _, e := range entries {
 		if s, err := parseLostName(e.Name()); err == nil {
-			q.tombs = append(q.tombs, &tomb{name: e.Name()})
+			q.tombs = append(q.tombs, &tomb{name: e.Name(), lost: s})
 			l := q.lane(s.lane)
 			l.moveCursor(max(l.cursor, s.to), s.until)
 			files++
@@ -186,7 +189,7 @@ func (q *Queue) list() (files int, err error) {
 // what is lost, and whether the lane ends exactly as the head says. found: there
 // is a head.
 func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool) (lost []span, same bool, err error) {
-	l.durable = was.cursor
+	l.durable, l.told = was.cursor, was.told
 	if was.cursor >= l.cursor { // else a tomb is beyond it
 		l.moveCursor(was.cursor, was.stamp)
 	}

@@ -39,7 +39,7 @@ type Disk struct {
 	lying     bool
 	intercept func(Operation) error
 	ignored   map[string]bool
-	sites     map[string]int
+	sites     map[string]bool
 }
 
 var _ disk.FS = (*Disk)(nil)
@@ -348,7 +348,7 @@ func (d *Disk) SyncDir(name string) error {
 
 // sync makes n safe, unless the disk fails, lies, or was told to ignore the caller.
 func (d *Disk) sync(n *node, name string, kind Kind) error {
-	site := d.site()
+	site := caller()
 	if err := d.begin(Operation{Kind: kind, Name: name, Site: site}); err != nil {
 		if !d.dead && !errors.Is(err, errNoEffect) {
 			for i := range n.writes {
@@ -357,6 +357,10 @@ func (d *Disk) sync(n *node, name string, kind Kind) error {
 		}
 		return pathError("sync", name, visible(err))
 	}
+	if d.sites == nil {
+		d.sites = map[string]bool{}
+	}
+	d.sites[site] = true
 	if d.lying || d.ignores(site) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package faultdisk
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -217,19 +218,14 @@ func (d *Disk) Flip(name string, bit int) error {
 	return nil
 }
 
-// SyncSites lists where Sync and SyncDir were called from so far, each as the
-// calls that led there, innermost first, up to the test:
+// SyncSites lists where Sync and SyncDir were called from and did not fail so
+// far, each as the calls that led there, innermost first, up to the test:
 //
 //	disk/disk.go:93 < queue/head.go:71 < queue/open.go:40
 func (d *Disk) SyncSites() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	sites := make([]string, 0, len(d.sites))
-	for site := range d.sites {
-		sites = append(sites, site)
-	}
-	slices.Sort(sites)
-	return sites
+	return slices.Sorted(maps.Keys(d.sites))
 }
 
 // IgnoreSync makes syncs from a site do nothing and succeed. The site is one
@@ -253,8 +249,8 @@ func (d *Disk) ignores(site string) bool {
 	return false
 }
 
-// site names the caller of a sync and counts it; d.mu is held.
-func (d *Disk) site() string {
+// caller names where a sync was called from.
+func caller() string {
 	var pcs [32]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	var path []string
@@ -274,12 +270,7 @@ func (d *Disk) site() string {
 			break
 		}
 	}
-	s := strings.Join(path, " < ")
-	if d.sites == nil {
-		d.sites = map[string]int{}
-	}
-	d.sites[s]++
-	return s
+	return strings.Join(path, " < ")
 }
 
 func place(f runtime.Frame) string {
