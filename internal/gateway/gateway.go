@@ -1,0 +1,229 @@
+// Package gateway wires the firmware: it is the story of a reading from the
+// serial line to the endpoint, told once.
+//
+// The buses poll the pumps and hand each reading to the recorder. The recorder
+// seals a block every reporting period and appends it to the queue, on disk. The
+// session publishes what the queue holds and moves its cursor when the endpoint
+// has stored it. Nothing here decides how any of that is done; that is the
+// business of fieldbus, uplink and certs, which do not know one another.
+//
+// The gateway opens connections and accepts none: its only door is the Unix
+// socket of internal/local.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"penstock/certs"
+	"penstock/fieldbus/poll"
+	"penstock/internal/clock"
+	"penstock/internal/config"
+	"penstock/internal/disk"
+	"penstock/internal/local"
+	"penstock/internal/status"
+	"penstock/internal/telemetry"
+	"penstock/uplink"
+	"penstock/uplink/queue"
+	"penstock/uplink/wire"
+)
+
+// drainTime bounds how long a stopping gateway waits for its last records to be
+// acknowledged. What is not, waits on disk for the next start.
+const drainTime = 5 * time.Second
+
+// Options are what the command line decides.
+type Options struct {
+	State   string // folder of what must survive
+	Config  config.Config
+	Version string
+	Log     *slog.Logger
+}
+
+// Gateway is a running firmware.
+type Gateway struct {
+	opts     Options
+	clock    clock.Clock
+	log      *slog.Logger
+	started  time.Time
+	identity *certs.Identity
+	queue    *queue.Queue
+	buses    []*poll.Bus
+	offsets  []int // of each bus's first group in the catalogue
+	recorder *recorder
+	session  *uplink.Session
+}
+
+// New builds a gateway from its state folder and configuration. It opens no
+// port and no connection yet. Run closes what it opened.
+func New(o Options) (*Gateway, error) {
+	g := &Gateway{opts: o, clock: clock.System, log: o.Log, started: clock.System.Now()}
+	var err error
+	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.clock.Now); err != nil {
+		return nil, err
+	}
+	catalogue, err := g.makeBuses()
+	if err != nil {
+		return nil, err
+	}
+	if err := g.openQueue(); err != nil {
+		return nil, err
+	}
+	g.recorder = newRecorder(g.queue, catalogue, o.Config.ReportEvery, g.settled, g.clock, g.log)
+	g.session, err = uplink.NewSession(uplink.Config{
+		Serial:  g.identity.Serial(),
+		AuthURL: g.identity.AuthURL(),
+		Queue:   g.queue,
+		TLS:     g.identity.ClientTLS,
+		FS:      disk.OS,
+		Dir:     filepath.Join(o.State, "state"),
+		State:   g.state,
+		Clock:   g.clock,
+		Rand:    mathrand.Float64,
+		Log:     g.log.With("part", "uplink"),
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.queue.Close())
+	}
+	return g, nil
+}
+
+// makeBuses builds the buses and the catalogue of all that they read.
+func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
+	var c telemetry.Catalogue
+	for _, b := range g.opts.Config.Buses {
+		m, err := mode(b.Speed, b.Parity, b.StopBits)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.Name, err)
+		}
+		cfg := poll.Config{Name: b.Name, Port: b.Port, Mode: m}
+		for _, p := range b.Pumps {
+			family, err := findProfile(p.Profile)
+			if err != nil {
+				return nil, err
+			}
+			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family})
+		}
+		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.clock, Log: g.log.With("bus", b.Name)})
+		if err != nil {
+			return nil, err
+		}
+		g.offsets = append(g.offsets, len(c.Groups))
+		g.buses = append(g.buses, bus)
+		c.Pumps = append(c.Pumps, bus.Pumps()...)
+		c.Groups = append(c.Groups, bus.Groups()...)
+	}
+	return wire.NewCatalogue(c)
+}
+
+func (g *Gateway) openQueue() (err error) {
+	var found queue.Recovery
+	g.queue, found, err = queue.Open(disk.OS, filepath.Join(g.opts.State, "queue"), queue.Options{
+		Limit:     g.opts.Config.QueueLimit,
+		MaxRecord: wire.MaxRecord,
+		Clock:     g.clock,
+		Rand:      rand.Reader,
+		EncodeGap: wire.GapPayload,
+		Log:       g.log.With("part", "queue"),
+	})
+	if err != nil {
+		return fmt.Errorf("the queue: %w", err)
+	}
+	for _, gap := range found.Gaps {
+		g.log.Warn("readings are lost for good; the cloud is told", "reason", gap.Reason, "from", gap.From, "to", gap.To)
+	}
+	return nil
+}
+
+// Run works until ctx ends, then stops in the order in which nothing is lost:
+// the buses finish what they are asking, the open block is sealed, the session
+// gets a moment to deliver, the queue is closed.
+func (g *Gateway) Run(ctx context.Context, socket string) error {
+	failed := make(chan error, 1)
+	doorCtx, closeDoor := context.WithCancel(context.WithoutCancel(ctx))
+	door := start(func() {
+		if err := local.Serve(doorCtx, socket, g.Snapshot, g.log); err != nil {
+			failed <- err
+		}
+	})
+
+	ctx, stop := context.WithCancelCause(ctx)
+	sessionCtx, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	polling := start(func() { g.poll(ctx) })
+	recording := start(func() { g.recorder.run(ctx, polling) })
+	publishing := start(func() {
+		_ = g.session.Run(sessionCtx) // it ends with its context and not before
+	})
+
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	g.log.Info("stopping")
+	stop(err)
+	<-recording
+	drain, cancel := context.WithTimeout(sessionCtx, drainTime)
+	if err := g.session.Drain(drain); err != nil {
+		g.log.Info("what is not delivered waits on disk", "err", err)
+	}
+	cancel()
+	hangUp()
+	<-publishing
+	closeDoor()
+	<-door
+	return errors.Join(err, g.queue.Close())
+}
+
+// start runs f and returns a channel that is closed when it has ended.
+func start(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return done
+}
+
+// poll runs the buses until ctx ends.
+func (g *Gateway) poll(ctx context.Context) {
+	var wg sync.WaitGroup
+	for i, bus := range g.buses {
+		wg.Go(func() {
+			err := bus.Run(ctx, func(r telemetry.Reading) {
+				r.Group += g.offsets[i]
+				g.recorder.add(r)
+			})
+			if err != nil && ctx.Err() == nil {
+				g.log.Error("a bus has stopped", "bus", bus.Status().Name, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// onItsWay bounds how long ago a transaction was begun whose readings are not
+// delivered yet: the longest frame at 1200 bit/s takes 2.5 s.
+const onItsWay = 3 * time.Second
+
+// settled is a time before which no reading is still on its way. After a power
+// cut the gap begins there, so that it covers what was being asked for, too.
+func (g *Gateway) settled() time.Time { return g.clock.Now().Add(-onItsWay) }
+
+// state is the JSON of the state topic.
+func (g *Gateway) state(session uint64, online bool) []byte {
+	s := status.State{Online: online, Session: session, Version: g.opts.Version, Model: g.identity.Model()}
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // plain fields only
+	}
+	return b
+}

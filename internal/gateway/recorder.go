@@ -1,0 +1,180 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"penstock/internal/clock"
+	"penstock/internal/telemetry"
+	"penstock/uplink/queue"
+	"penstock/uplink/wire"
+)
+
+// pendingLimit bounds the sealed blocks kept in memory while the disk refuses
+// them; past it the oldest go, named in a gap record.
+const pendingLimit = 1 << 20 // bytes
+
+// appender is what the recorder needs of the queue.
+type appender interface {
+	Append(lane queue.Lane, upTo time.Time, payloads ...[]byte) error
+	Status() queue.Status
+}
+
+// recorder gathers readings in the open block, and each reporting period seals
+// it as one durable record.
+type recorder struct {
+	queue     appender
+	clock     clock.Clock
+	log       *slog.Logger
+	period    time.Duration
+	catalogue *wire.Catalogue
+	// settled is a time before which no reading is still on its way: a block
+	// is complete up to there.
+	settled func() time.Time
+
+	full chan struct{} // a block that can take no more asks to be sealed
+
+	mu      sync.Mutex
+	builder *wire.Builder
+
+	// The reporting goroutine owns the rest.
+	packer   wire.Packer
+	pending  []sealed // oldest first
+	lost     *telemetry.Gap
+	dropped  uint64 // of the history lane, when the catalogue was last appended
+	told     bool   // the catalogue is in the queue
+	trouble  bool   // said in the log
+	lastUpTo time.Time
+}
+
+type sealed struct {
+	upTo    time.Time
+	payload []byte
+}
+
+func newRecorder(q appender, c *wire.Catalogue, period time.Duration, settled func() time.Time, clk clock.Clock, log *slog.Logger) *recorder {
+	r := &recorder{queue: q, clock: clk, log: log, period: period, catalogue: c, settled: settled,
+		full: make(chan struct{}, 1), builder: wire.NewBuilder(c)}
+	r.lastUpTo = clk.Now()
+	r.builder.Open(r.lastUpTo)
+	return r
+}
+
+// add takes a reading. It never waits for the disk.
+func (r *recorder) add(reading telemetry.Reading) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.builder.Add(reading) {
+		select {
+		case r.full <- struct{}{}:
+		default: // asked already
+		}
+	}
+}
+
+// run seals every period until ctx ends, and then once more: a stop loses
+// nothing. The buses must have stopped by the time that stopped is closed.
+func (r *recorder) run(ctx context.Context, stopped <-chan struct{}) {
+	for {
+		wait, cancel := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-r.full:
+				cancel()
+			case <-wait.Done():
+			}
+		}()
+		_ = r.clock.Sleep(wait, r.period) // its error says that it was cut short
+		cancel()
+		if ctx.Err() != nil {
+			<-stopped
+			r.seal(r.clock.Now())
+			return
+		}
+		r.seal(r.settled())
+	}
+}
+
+// seal ends the open block and hands everything sealed to the queue.
+func (r *recorder) seal(upTo time.Time) {
+	if upTo.Before(r.lastUpTo) {
+		upTo = r.lastUpTo // the clock was set back
+	}
+	r.mu.Lock()
+	var body []byte
+	if r.builder.Len() > 0 {
+		body = r.builder.Seal(upTo)
+	}
+	// body stays valid until the next Seal, which this goroutine calls.
+	r.builder.Open(upTo)
+	r.mu.Unlock()
+	r.lastUpTo = upTo
+	if body != nil {
+		r.pending = append(r.pending, sealed{upTo, r.packer.AppendPayload(nil, wire.KindBlock, body)})
+	}
+	r.flush()
+}
+
+// flush appends what is pending, in order. What the disk refuses is tried again
+// with the next seal.
+func (r *recorder) flush() {
+	if len(r.pending) == 0 {
+		return
+	}
+	if err := r.append(); err != nil {
+		if !r.trouble {
+			r.log.Error("readings cannot be kept on disk; they are held in memory and tried again", "err", err)
+		}
+		r.trouble = true
+		r.bound()
+		return
+	}
+	if r.trouble {
+		r.log.Info("readings are kept on disk again")
+	}
+	r.trouble = false
+}
+
+func (r *recorder) append() error {
+	if r.lost != nil {
+		if err := r.queue.Append(queue.Urgent, r.lost.To, wire.GapPayload(*r.lost)); err != nil {
+			return err
+		}
+		r.lost = nil
+	}
+	// Blocks mean nothing without their catalogue, so it goes ahead of them
+	// once, and again when history was dropped: it may have been in there.
+	if dropped := r.queue.Status().History.Dropped; !r.told || dropped != r.dropped {
+		payload := r.packer.AppendPayload(nil, wire.KindCatalogue, r.catalogue.Body)
+		if err := r.queue.Append(queue.History, time.Time{}, payload); err != nil {
+			return err
+		}
+		r.told, r.dropped = true, dropped
+	}
+	for len(r.pending) > 0 {
+		if err := r.queue.Append(queue.History, r.pending[0].upTo, r.pending[0].payload); err != nil {
+			return err
+		}
+		r.pending = r.pending[1:]
+	}
+	return nil
+}
+
+// bound drops the oldest pending blocks beyond the limit and remembers the gap.
+func (r *recorder) bound() {
+	size := 0
+	for _, s := range r.pending {
+		size += len(s.payload)
+	}
+	for size > pendingLimit && len(r.pending) > 1 {
+		oldest := r.pending[0]
+		if r.lost == nil {
+			r.lost = &telemetry.Gap{Reason: telemetry.QueueFull, From: oldest.upTo.Add(-r.period)}
+		}
+		r.lost.To = oldest.upTo
+		size -= len(oldest.payload)
+		r.pending = r.pending[1:]
+	}
+}

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"penstock/fieldbus/poll"
+	"penstock/internal/status"
+	"penstock/uplink/queue"
+)
+
+// Snapshot is the gateway's state now, in everybody's words. It may be called
+// from any goroutine.
+func (g *Gateway) Snapshot() status.Snapshot {
+	now := g.clock.Now()
+	up := g.session.Status()
+	s := status.Snapshot{
+		Time:    now,
+		Version: g.opts.Version,
+		Started: g.started,
+		Gateway: status.Gateway{Serial: g.identity.Serial(), Model: g.identity.Model(), Board: g.identity.Board()},
+		Identity: status.Identity{
+			Issuer:   g.identity.Issuer(),
+			NotAfter: g.identity.NotAfter(),
+			Problem:  g.identity.Problem(now),
+		},
+		Uplink: status.Uplink{
+			State:        string(up.State),
+			Since:        up.Since,
+			AuthURL:      g.identity.AuthURL(),
+			Endpoint:     up.Endpoint,
+			Session:      up.Session,
+			LastError:    up.LastError,
+			Acknowledged: up.Acknowledged,
+		},
+		Queue: queueStatus(g.queue.Status()),
+	}
+	for _, b := range g.buses {
+		s.Buses = append(s.Buses, busStatus(b.Status()))
+	}
+	return s
+}
+
+func queueStatus(q queue.Status) status.Queue {
+	s := status.Queue{Limit: q.Limit}
+	if q.Err != nil {
+		s.Problem = "the disk refuses: " + q.Err.Error()
+	}
+	for _, l := range []struct {
+		name string
+		queue.LaneStatus
+	}{{"urgent", q.Urgent}, {"history", q.History}} {
+		s.Lanes = append(s.Lanes, status.Lane{Name: l.name, Records: l.Waiting, Bytes: l.Bytes, Oldest: l.Oldest, Dropped: l.Dropped})
+	}
+	return s
+}
+
+func busStatus(b poll.Status) status.Bus {
+	s := status.Bus{Name: b.Name, Port: b.Port, Mode: b.Mode, OK: b.OK, Since: b.Since, Problem: b.Problem,
+		Occupancy: b.Occupancy, Counters: b.Counters}
+	for _, d := range b.Devices {
+		p := status.Pump{ID: d.ID, Name: d.Name, Address: d.Address, Family: d.Profile,
+			OK: d.State == poll.OK, LastGood: d.LastGood, Problem: d.Problem}
+		for _, v := range d.Values {
+			if !v.Time.IsZero() {
+				p.Values = append(p.Values, status.Value{Point: v.Point, Unit: v.Unit, Scale: v.Scale, Enum: v.Enum,
+					Raw: v.Raw, Quality: v.Quality, Time: v.Time})
+			}
+		}
+		s.Pumps = append(s.Pumps, p)
+	}
+	return s
+}

@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"penstock/fieldbus"
+	"penstock/fieldbus/modbus"
+	"penstock/fieldbus/poll"
+	"penstock/fieldbus/profile"
+	"penstock/internal/clock"
+	"penstock/internal/telemetry"
+)
+
+// LineOptions say which serial line a bus verb opens, and how it is set.
+type LineOptions struct {
+	Port     string
+	Speed    int
+	Parity   string // "none", "even" or "odd"
+	StopBits int
+}
+
+func (o LineOptions) mode() (fieldbus.Mode, error) { return mode(o.Speed, o.Parity, o.StopBits) }
+
+func mode(speed int, parity string, stopBits int) (fieldbus.Mode, error) {
+	m := fieldbus.Mode{Baud: speed, StopBits: stopBits}
+	switch parity {
+	case "none":
+		m.Parity = fieldbus.NoParity
+	case "even":
+		m.Parity = fieldbus.EvenParity
+	case "odd":
+		m.Parity = fieldbus.OddParity
+	default:
+		return m, fmt.Errorf("parity %q: allowed are none, even and odd", parity)
+	}
+	return m, m.Validate()
+}
+
+// open opens the line for a verb; close it.
+func (o LineOptions) open() (*fieldbus.Line, *modbus.Master, error) {
+	m, err := o.mode()
+	if err != nil {
+		return nil, nil, err
+	}
+	line := fieldbus.NewLine(o.Port, m, fieldbus.OpenSerial, clock.System)
+	if err := line.Open(); err != nil {
+		return nil, nil, err
+	}
+	return line, modbus.NewMaster(line), nil
+}
+
+// attempts of a verb: a person is waiting, and a frame may be damaged.
+const attempts = 3
+
+// Read reads registers by their printed numbers and writes a line for each.
+func Read(ctx context.Context, o LineOptions, address, register, count int, w io.Writer) error {
+	line, master, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer line.Close()
+	values := make([]uint16, count)
+	if err := read(ctx, master, address, register, values); err != nil {
+		return err
+	}
+	for i, v := range values {
+		fmt.Fprintf(w, "%05d  %5d  0x%04X\n", register+i, v, v)
+	}
+	return nil
+}
+
+func read(ctx context.Context, master *modbus.Master, address, register int, values []uint16) error {
+	_, err := master.Read(ctx, modbus.Request{Address: byte(address), Start: uint16(register - 1), Count: len(values), Attempts: attempts}, values)
+	return explain(address, err)
+}
+
+// explain adds what a person at the pump would try next.
+func explain(address int, err error) error {
+	switch {
+	case errors.Is(err, modbus.ErrNoAnswer):
+		return fmt.Errorf("device %d: %w; check its address, speed and parity, and that A and B are not swapped", address, err)
+	case errors.Is(err, modbus.ErrDamaged):
+		return fmt.Errorf("device %d: %w; check speed and parity, the cable's screen and its termination", address, err)
+	}
+	return err
+}
+
+// Write writes one register and reads it back.
+func Write(ctx context.Context, o LineOptions, address, register int, value uint16, w io.Writer) error {
+	line, master, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer line.Close()
+	if err := master.Write(ctx, byte(address), uint16(register-1), value); err != nil {
+		return explain(address, err)
+	}
+	var back [1]uint16
+	if err := read(ctx, master, address, register, back[:]); err != nil {
+		return fmt.Errorf("written, but not read back: %w", err)
+	}
+	if back[0] != value {
+		return fmt.Errorf("register %05d: %d was written and acknowledged, but it reads %d; "+
+			"some registers act at once and read 0, others need the pump to be in remote", register, value, back[0])
+	}
+	fmt.Fprintf(w, "%05d  %5d  written and read back\n", register, value)
+	return nil
+}
+
+// Watch shows a pump's values until ctx ends: it runs the same bus that the
+// gateway does.
+func Watch(ctx context.Context, o LineOptions, address int, family string, w io.Writer, every time.Duration) error {
+	m, err := o.mode()
+	if err != nil {
+		return err
+	}
+	p, err := findProfile(family)
+	if err != nil {
+		return err
+	}
+	bus, err := poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m,
+		Devices: []poll.Device{{ID: "pump", Address: address, Profile: p}}},
+		poll.Deps{Clock: clock.System, Log: silent})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- bus.Run(ctx, func(telemetry.Reading) {}) }()
+	for {
+		err := clock.System.Sleep(ctx, every)
+		show(w, bus.Status())
+		if err != nil {
+			err = <-ended
+			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+func show(w io.Writer, s poll.Status) {
+	fmt.Fprintf(w, "\n%s  %s  %.0f %% busy\n", time.Now().Format(time.TimeOnly), s.Mode, 100*s.Occupancy)
+	if !s.OK {
+		fmt.Fprintf(w, "  %s\n", s.Problem)
+		return
+	}
+	for _, d := range s.Devices {
+		if d.Problem != "" {
+			fmt.Fprintf(w, "  %s\n", d.Problem)
+		}
+		for _, v := range d.Values {
+			if v.Time.IsZero() {
+				continue
+			}
+			text := telemetry.Text(v.Enum, v.Unit, v.Scale, v.Raw)
+			if v.Quality != telemetry.Good {
+				text = v.Quality.String()
+			}
+			fmt.Fprintf(w, "  %-24s %s\n", v.Point, text)
+		}
+	}
+}
+
+// families are the pump families that the firmware knows.
+var families = sync.OnceValue(profile.Builtin)
+
+// Profiles names the pump families that a configuration may choose from.
+func Profiles() []string { return families().Names() }
+
+func findProfile(name string) (*profile.Profile, error) {
+	p, ok := families().Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("there is no pump family %q; there are %s", name, strings.Join(Profiles(), ", "))
+	}
+	return p, nil
+}
+
+// silent is the log of a verb: a person reads its output instead.
+var silent = slog.New(slog.DiscardHandler)
