@@ -34,7 +34,7 @@ type Stored struct {
 
 // Verdict is what the judge found.
 type Verdict struct {
-	Served    int // values that the pumps served, repetitions counted once
+	Served    int // values that the pumps served and that were due, repetitions counted once
 	Stored    int // readings in the store that carry a value or the pump's "not available"
 	Wrong     int // stored, but never served, served otherwise, or older than they say
 	Missing   int // served, yet neither stored nor excused
@@ -57,7 +57,12 @@ const slack = 400 * time.Millisecond
 // Judge compares what was served with what was stored, value by value. Each
 // served value must be in the store exactly once, under the time at which it
 // was asked for, or lie in a gap; each stored value must have been served.
-func Judge(served []Served, stored []Stored, gaps []telemetry.Gap) Verdict {
+//
+// A frame may carry registers that were not due, between two that were. So of a
+// series with a period, what counts is each slot: once it has its reading, other
+// values served in it went by in passing. Without a period each served value
+// counts.
+func Judge(served []Served, stored []Stored, gaps []telemetry.Gap, periods map[SeriesKey]time.Duration) Verdict {
 	var v Verdict
 	attempts := map[SeriesKey][][]Served{} // answers to one request and its repetitions
 	for _, s := range served {
@@ -66,7 +71,6 @@ func Judge(served []Served, stored []Stored, gaps []telemetry.Gap) Verdict {
 			of[len(of)-1] = append(of[len(of)-1], s)
 		} else {
 			of = append(of, []Served{s})
-			v.Served++
 		}
 		attempts[s.Key] = of
 	}
@@ -79,41 +83,80 @@ func Judge(served []Served, stored []Stored, gaps []telemetry.Gap) Verdict {
 	}
 	for key, rs := range readings {
 		slices.SortFunc(rs, func(a, b Stored) int { return a.Time.Compare(b.Time) })
-		v.series(key, attempts[key], rs, gaps)
+		v.series(key, attempts[key], rs, gaps, periods[key])
 		delete(attempts, key)
 	}
 	for key, as := range attempts {
-		v.series(key, as, nil, gaps)
+		v.series(key, as, nil, gaps, periods[key])
 	}
 	return v
 }
 
 // series judges one point: both lists are in time order, so they are matched
-// like the halves of a zip.
-func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, gaps []telemetry.Gap) {
+// like the halves of a zip. Then every slot must be accounted for in which
+// something was served.
+func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, gaps []telemetry.Gap, period time.Duration) {
+	slot := slotter(readings, period)
+	accounted := map[int64]bool{}
+	var left [][]Served
 	i := 0
 	for _, r := range readings {
 		for i < len(attempts) && attempts[i][0].Asked.Before(r.Time.Add(-slack)) {
-			v.unstored(key, attempts[i], gaps)
+			left = append(left, attempts[i])
+			i++
+		}
+		// A value that went by in passing may lie within the slack, too.
+		for period > 0 && i+1 < len(attempts) && slot(attempts[i][0].Asked) < slot(r.Time) && slot(attempts[i+1][0].Asked) == slot(r.Time) {
+			left = append(left, attempts[i])
 			i++
 		}
 		matches := i < len(attempts) && !attempts[i][0].Asked.After(r.Time.Add(slack))
 		switch {
 		case r.Quality == telemetry.Missing && matches:
 			v.Discarded++
-			i++
 		case r.Quality == telemetry.Missing:
 			// nothing was served and nothing is claimed
 		case !matches:
 			v.fault(&v.Wrong, "%v at %s: %d was stored, nothing was served then", key, r.Time.Format(time.StampMilli), r.Raw)
+			continue
 		default:
 			v.compare(key, attempts[i], r)
+		}
+		if period > 0 {
+			accounted[slot(r.Time)] = true
+		}
+		if matches {
+			v.Served++
 			i++
 		}
 	}
-	for ; i < len(attempts); i++ {
-		v.unstored(key, attempts[i], gaps)
+	for _, as := range append(left, attempts[i:]...) {
+		k := slot(as[0].Asked)
+		if accounted[k] {
+			continue
+		}
+		accounted[k] = period > 0
+		v.Served++
+		v.unstored(key, as, gaps)
 	}
+}
+
+// slotter numbers the slots of a series. Its grid is where most of its readings
+// lie: a few carry exact times of their own.
+func slotter(readings []Stored, period time.Duration) func(time.Time) int64 {
+	if period <= 0 {
+		return func(time.Time) int64 { return 0 }
+	}
+	phases := map[int64]int{}
+	var phase int64
+	for _, r := range readings {
+		p := r.Time.UnixNano() % int64(period)
+		if phases[p]++; phases[p] > phases[phase] {
+			phase = p
+		}
+	}
+	const clocks = 5 * time.Millisecond // two processes, and times in milliseconds
+	return func(t time.Time) int64 { return (t.UnixNano() + int64(clocks) - phase) / int64(period) }
 }
 
 func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {

@@ -76,9 +76,45 @@ func TestTheJudgeIsNotBlind(t *testing.T) {
 		}},
 	} {
 		served, stored := record()
-		v := Judge(tc.change(served, stored))
+		served, stored, gaps := tc.change(served, stored)
+		v := Judge(served, stored, gaps, nil)
 		if v.Wrong != tc.wrong || v.Missing != tc.missing || v.Discarded != tc.discarded || v.Excused != tc.excused {
 			t.Errorf("%s: %+v, want wrong %d missing %d discarded %d excused %d", tc.name, v, tc.wrong, tc.missing, tc.discarded, tc.excused)
 		}
+	}
+}
+
+// TestValuesReadOverAreNotDue: a point of 10 s in a frame that is read every
+// second is served ten times a slot and stored once.
+func TestValuesReadOverAreNotDue(t *testing.T) {
+	const period = 10 * time.Second
+	t0 := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	key := SeriesKey{"bus1-1", "energy"}
+	at := func(i int) time.Time { return t0.Add(time.Duration(i) * time.Second) }
+	var served []Served
+	var stored []Stored
+	for i := 3; i < 60; i++ {
+		served = append(served, Served{Key: key, Asked: at(i).Add(3 * time.Millisecond), Sampled: at(i).Add(9 * time.Millisecond), Raw: int64(i)})
+	}
+	for _, i := range []int{3, 10, 20, 30, 40, 50} { // the first slot was read when the gateway came up
+		stored = append(stored, Stored{Key: key, Time: at(i), Raw: int64(i)})
+	}
+	periods := map[SeriesKey]time.Duration{key: period}
+	if v := Judge(served, stored, nil, periods); v.Wrong+v.Missing+v.Discarded+v.Excused != 0 || v.Served != 6 || v.Stored != 6 {
+		t.Errorf("a faultless record: %+v", v)
+	}
+	for lost := range stored {
+		rest := append(append([]Stored{}, stored[:lost]...), stored[lost+1:]...)
+		if v := Judge(served, rest, nil, periods); v.Missing != 1 || v.Wrong != 0 {
+			t.Errorf("reading %d lost: %+v", lost, v)
+		}
+	}
+	if v := Judge(served, nil, nil, periods); v.Missing != 6 {
+		t.Errorf("all lost: %+v", v)
+	}
+	other := append([]Stored{}, stored...)
+	other[2].Raw = 21 // in passing, a second later
+	if v := Judge(served, other, nil, periods); v.Wrong != 1 {
+		t.Errorf("the value of another second: %+v", v)
 	}
 }
