@@ -1,0 +1,128 @@
+// Command penstock is the firmware of a pump gateway: one static binary that
+// polls pumps, keeps their readings on disk and sends them to its endpoint.
+//
+// The same binary is the technician's tool: scan, read, write and watch work
+// from a laptop with an adapter, with no identity, configuration or backend.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"penstock/internal/cli"
+	"penstock/internal/config"
+	"penstock/internal/gateway"
+	"penstock/internal/local"
+	"penstock/internal/status"
+)
+
+var version = "dev"
+
+// defaultState is where the gateway keeps what must survive.
+const defaultState = "/var/lib/penstock"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	program := cli.Program{
+		Name:    "penstock",
+		Version: version,
+		Help:    "Penstock, the firmware of a pump gateway.",
+		Commands: append([]cli.Command{
+			{Name: "run", Help: "run the gateway", Setup: run},
+			{Name: "status", Help: "show the running gateway on one screen", Setup: showStatus},
+			{Name: "provision", Help: "give this gateway its identity\n\n" +
+				"First with -serial, -model, -board and -auth: makes the key, which never leaves the\n" +
+				"device, and writes a certificate request. Then with -install DIR: takes over the\n" +
+				"certificate and roots that `penstock-cloud ca issue` wrote to DIR.", Setup: provision},
+		}, busCommands...),
+	}
+	os.Exit(program.Run(ctx, cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
+}
+
+func run(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := fs.String("state", defaultState, "keep what must survive in `DIR`")
+	file := fs.String("config", config.DefaultFile, "the configuration `FILE`; optional at its usual place")
+	socket := fs.String("socket", local.DefaultSocket, "the local socket's `PATH`")
+	level := slog.LevelInfo
+	fs.TextVar(&level, "log", slog.LevelInfo, "log `LEVEL`: debug, info, warn or error")
+	return func(ctx context.Context, env cli.Env, args []string) error {
+		if len(args) > 0 {
+			return cli.Usagef("unexpected argument %q", args[0])
+		}
+		named := false
+		fs.Visit(func(f *flag.Flag) { named = named || f.Name == "config" })
+		cfg, err := config.Load(*file, named, gateway.Profiles())
+		if err != nil {
+			return &cli.UsageError{Err: err}
+		}
+		log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+		g, err := gateway.New(gateway.Options{State: *state, Config: cfg, Version: version, Log: log})
+		if err != nil {
+			return err
+		}
+		return g.Run(ctx, *socket)
+	}
+}
+
+func showStatus(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	socket := fs.String("socket", local.DefaultSocket, "the local socket's `PATH`")
+	asJSON := fs.Bool("json", false, "the whole snapshot as JSON")
+	return func(ctx context.Context, env cli.Env, args []string) error {
+		if len(args) > 0 {
+			return cli.Usagef("unexpected argument %q", args[0])
+		}
+		s, err := local.Status(ctx, *socket)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			enc := json.NewEncoder(env.Stdout)
+			enc.SetIndent("", "  ")
+			return enc.Encode(s)
+		}
+		return status.Write(env.Stdout, s)
+	}
+}
+
+func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	var p gateway.Provisioning
+	state := fs.String("state", defaultState, "the gateway's state `DIR`")
+	fs.StringVar(&p.Serial, "serial", "", "serial number: 4 to 32 of A-Z, 0-9 and -")
+	fs.StringVar(&p.Model, "model", "", "cim280 (4G) or cim550 (ethernet)")
+	fs.StringVar(&p.Board, "board", "", "the board that this is, such as imx6ul or rpi")
+	fs.StringVar(&p.AuthURL, "auth", "", "`URL` of the auth service, such as https://auth.example.com:8443")
+	fs.BoolVar(&p.Replace, "replace", false, "replace an identity that is already there")
+	csr := fs.String("csr", "", "write the certificate request to `FILE` (default: standard output)")
+	install := fs.String("install", "", "take over certificate and roots from `DIR`")
+	return func(_ context.Context, env cli.Env, args []string) error {
+		switch {
+		case len(args) > 0:
+			return cli.Usagef("unexpected argument %q", args[0])
+		case *install != "":
+			return gateway.Install(*state, *install)
+		case p.Serial == "" || p.Model == "" || p.Board == "" || p.AuthURL == "":
+			return cli.Usagef("-serial, -model, -board and -auth are required, or -install DIR for the second step")
+		}
+		request, err := gateway.Provision(*state, p)
+		if err != nil {
+			return err
+		}
+		if *csr == "" {
+			_, err = env.Stdout.Write(request)
+			return err
+		}
+		f, err := os.Create(*csr)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(request)
+		return errors.Join(err, f.Close())
+	}
+}
