@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"penstock/internal/disk"
 )
 
 // Session keeps the gateway connected to its endpoint and publishes the queue.
@@ -42,6 +44,9 @@ func NewSession(cfg Config) (*Session, error) {
 	}
 	if cfg.KeepAlive%time.Second != 0 || cfg.KeepAlive < 0 || cfg.KeepAlive > 18*time.Hour {
 		return nil, fmt.Errorf("uplink: a keepalive of %v; MQTT counts it in whole seconds up to 18 h", cfg.KeepAlive)
+	}
+	if err := disk.MkdirAll(cfg.FS, cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("uplink: the folder of the assignment and the session number: %w", err)
 	}
 	auth, err := NewAuthClient(cfg.AuthURL, cfg.TLS, cfg.Dial, cfg.Clock)
 	if err != nil {
