@@ -50,9 +50,14 @@ func (v *Verdict) fault(n *int, format string, args ...any) {
 	}
 }
 
-// slack is how far two clocks of one machine and two busy processes may
-// disagree on when a frame was sent. It is far below every polling period.
-const slack = 400 * time.Millisecond
+const (
+	// slack is how much later than its reading's time a request may reach the
+	// pump: up to telemetry.LateTolerance after its slot, more on a busy machine,
+	// more when the first attempt was not heard.
+	slack = 400 * time.Millisecond
+	// rounding: two processes tell the time, and readings carry milliseconds.
+	rounding = 2 * time.Millisecond
+)
 
 // Judge compares what was served with what was stored, value by value. Each
 // served value must be in the store exactly once, under the time at which it
@@ -101,12 +106,8 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 	var left [][]Served
 	i := 0
 	for _, r := range readings {
-		for i < len(attempts) && attempts[i][0].Asked.Before(r.Time.Add(-slack)) {
-			left = append(left, attempts[i])
-			i++
-		}
-		// A value that went by in passing may lie within the slack, too.
-		for period > 0 && i+1 < len(attempts) && slot(attempts[i][0].Asked) < slot(r.Time) && slot(attempts[i+1][0].Asked) == slot(r.Time) {
+		// A request reaches the pump after the gateway has noted its time.
+		for i < len(attempts) && attempts[i][0].Asked.Before(r.Time.Add(-rounding)) {
 			left = append(left, attempts[i])
 			i++
 		}
@@ -155,14 +156,12 @@ func slotter(readings []Stored, period time.Duration) func(time.Time) int64 {
 			phase = p
 		}
 	}
-	const clocks = 5 * time.Millisecond // two processes, and times in milliseconds
-	return func(t time.Time) int64 { return (t.UnixNano() + int64(clocks) - phase) / int64(period) }
+	return func(t time.Time) int64 { return (t.UnixNano() + int64(rounding) - phase) / int64(period) }
 }
 
 func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
 	ok := slices.ContainsFunc(attempts, func(s Served) bool {
-		const clock = 2 * time.Millisecond // the stored time is rounded to milliseconds
-		return s.Quality == r.Quality && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-clock))
+		return s.Quality == r.Quality && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-rounding))
 	})
 	if !ok {
 		v.fault(&v.Wrong, "%v at %s: stored %d (%v), served %+v", key, r.Time.Format(time.StampMilli), r.Raw, r.Quality, attempts)

@@ -112,6 +112,11 @@ func TestValuesReadOverAreNotDue(t *testing.T) {
 	if v := Judge(served, nil, nil, periods); v.Missing != 6 {
 		t.Errorf("all lost: %+v", v)
 	}
+	// A gateway that was killed and comes back reads the same slot again.
+	again := append(append([]Stored{}, stored...), Stored{Key: key, Time: at(23).Add(-50 * time.Millisecond), Raw: 23})
+	if v := Judge(served, again, nil, periods); v.Wrong != 0 || v.Missing != 0 {
+		t.Errorf("a slot read twice: %+v", v)
+	}
 	other := append([]Stored{}, stored...)
 	other[2].Raw = 21 // in passing, a second later
 	if v := Judge(served, other, nil, periods); v.Wrong != 1 {
