@@ -86,13 +86,14 @@ func Judge(served []Served, stored []Stored, gaps []telemetry.Gap, periods map[S
 			v.Stored++
 		}
 	}
+	grids := grids(readings, periods)
 	for key, rs := range readings {
 		slices.SortFunc(rs, func(a, b Stored) int { return a.Time.Compare(b.Time) })
-		v.series(key, attempts[key], rs, gaps, periods[key])
+		v.series(key, attempts[key], rs, gaps, grids[key])
 		delete(attempts, key)
 	}
 	for key, as := range attempts {
-		v.series(key, as, nil, gaps, periods[key])
+		v.series(key, as, nil, gaps, grids[key])
 	}
 	return v
 }
@@ -100,8 +101,7 @@ func Judge(served []Served, stored []Stored, gaps []telemetry.Gap, periods map[S
 // series judges one point: both lists are in time order, so they are matched
 // like the halves of a zip. Then every slot must be accounted for in which
 // something was served.
-func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, gaps []telemetry.Gap, period time.Duration) {
-	slot := slotter(readings, period)
+func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, gaps []telemetry.Gap, g grid) {
 	accounted := map[int64]bool{}
 	var left [][]Served
 	i := 0
@@ -123,40 +123,76 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 		default:
 			v.compare(key, attempts[i], r)
 		}
-		if period > 0 {
-			accounted[slot(r.Time)] = true
-		}
+		accounted[g.slot(r.Time)] = g.period > 0
 		if matches {
 			v.Served++
 			i++
 		}
 	}
 	for _, as := range append(left, attempts[i:]...) {
-		k := slot(as[0].Asked)
+		k := g.slot(as[0].Asked)
 		if accounted[k] {
 			continue
 		}
-		accounted[k] = period > 0
+		accounted[k] = g.period > 0
 		v.Served++
 		v.unstored(key, as, gaps)
 	}
 }
 
-// slotter numbers the slots of a series. Its grid is where most of its readings
-// lie: a few carry exact times of their own.
-func slotter(readings []Stored, period time.Duration) func(time.Time) int64 {
-	if period <= 0 {
-		return func(time.Time) int64 { return 0 }
+// grid is where the slots of a series lie: at at + k·period.
+type grid struct{ at, period int64 }
+
+// slot numbers the slot that a time lies in.
+func (g grid) slot(t time.Time) int64 {
+	if g.period == 0 {
+		return 0
 	}
-	phases := map[int64]int{}
-	var phase int64
-	for _, r := range readings {
-		p := r.Time.UnixNano() % int64(period)
-		if phases[p]++; phases[p] > phases[phase] {
-			phase = p
+	return (t.UnixNano() + int64(rounding) - g.at) / g.period
+}
+
+// grids finds the grid of each series in its readings. A few carry exact times of
+// their own, such as the first after a start, and of a slow series these can be as
+// many as those on the grid. But the slots of a pump's groups are a whole number
+// of its shortest period apart, and of that there are readings enough.
+func grids(readings map[SeriesKey][]Stored, periods map[SeriesKey]time.Duration) map[SeriesKey]grid {
+	fastest := map[string]grid{} // by pump
+	for key, period := range periods {
+		if f, ok := fastest[key.Pump]; !ok || int64(period) < f.period {
+			fastest[key.Pump] = grid{period: int64(period)}
 		}
 	}
-	return func(t time.Time) int64 { return (t.UnixNano() + int64(rounding) - phase) / int64(period) }
+	for pump, f := range fastest {
+		var of []Stored
+		for key, rs := range readings {
+			if key.Pump == pump && int64(periods[key]) == f.period {
+				of = append(of, rs...)
+			}
+		}
+		f.at = phase(of, f, func(Stored) bool { return true })
+		fastest[pump] = f
+	}
+	found := map[SeriesKey]grid{}
+	for key, period := range periods {
+		g, f := grid{period: int64(period)}, fastest[key.Pump]
+		g.at = phase(readings[key], g, func(r Stored) bool { return (r.Time.UnixNano()-f.at)%f.period == 0 })
+		found[key] = g
+	}
+	return found
+}
+
+// phase is where most of the readings lie that count.
+func phase(of []Stored, g grid, counts func(Stored) bool) (best int64) {
+	seen := map[int64]int{}
+	for _, r := range of {
+		if counts(r) {
+			p := r.Time.UnixNano() % g.period
+			if seen[p]++; seen[p] > seen[best] {
+				best = p
+			}
+		}
+	}
+	return best
 }
 
 func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
