@@ -89,6 +89,8 @@ func waitForInput(t *testing.T, name string, n int) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for range 2000 {
 		have, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCINQ)
 		if err != nil {
@@ -97,7 +99,7 @@ func waitForInput(t *testing.T, name string, n int) {
 		if have >= n {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		<-tick.C
 	}
 	t.Fatalf("%d bytes did not arrive at %s", n, name)
 }
