@@ -185,10 +185,16 @@ def event(body):
     return {"time_ms": e.time_ms, "pump": e.pump, "point": e.point, "raw": e.raw, "before": e.before}
 
 
+def result(body):
+    r = pb.Result()
+    r.ParseFromString(body)
+    return {"id": r.id.hex(), "outcome": r.outcome, "time_ms": r.time_ms, "raw": r.raw, "text": r.text}
+
+
 def record(data):
     r = pb.Record.FromString(data)
     body = r.body if r.compression == 0 else zlib.decompress(r.body, wbits=-15)
-    read = {1: block, 2: catalogue, 3: gap, 4: event}.get(r.kind)
+    read = {1: block, 2: catalogue, 3: gap, 4: event, 5: result}.get(r.kind)
     return {"epoch": r.epoch.hex(), "lane": r.lane, "seq": r.seq, "kind": r.kind, "body": read(body) if read else body.hex()}
 
 

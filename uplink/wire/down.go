@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"penstock/internal/telemetry"
 )
 
 // Down is what the endpoint sends to a gateway.
@@ -14,6 +16,8 @@ type Down struct {
 	Watch time.Duration
 	// NewEpoch is an epoch that must not be used any longer, zero if none.
 	NewEpoch Epoch
+	// Command is to be carried out, nil if the message brings none.
+	Command *telemetry.Command
 }
 
 // MaxWatch is the longest lease that counts: a backend that dies must not leave
@@ -45,6 +49,10 @@ func ParseDown(b []byte) (Down, error) {
 				}
 				return nil
 			})
+		case 3:
+			c, err := parseCommand(inner)
+			d.Command = &c
+			return err
 		}
 		return nil
 	})
@@ -61,6 +69,9 @@ func AppendDown(dst []byte, d Down) []byte {
 	}
 	if d.NewEpoch != (Epoch{}) {
 		dst = appendBytes(dst, 2, appendBytes(nil, 1, d.NewEpoch[:]))
+	}
+	if d.Command != nil {
+		dst = appendBytes(dst, 3, appendCommand(nil, *d.Command))
 	}
 	return dst
 }

@@ -1,19 +1,23 @@
 package wire
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"penstock/internal/telemetry"
 	"penstock/uplink/wire/wirepb"
 )
 
 func TestDownComesDown(t *testing.T) {
 	epoch := Epoch{1, 2, 3, 4, 5, 6, 7, 8}
-	for _, want := range []Down{{}, {Watch: time.Minute}, {NewEpoch: epoch}, {Watch: time.Millisecond, NewEpoch: epoch}} {
+	command := &telemetry.Command{ID: telemetry.CommandID{7, 15: 9}, Pump: "bus1-1", Name: "setpoint", Value: "55 %", Expires: time.UnixMilli(1780000000123).UTC(), Owner: 3}
+	for _, want := range []Down{{}, {Watch: time.Minute}, {NewEpoch: epoch}, {Watch: time.Millisecond, NewEpoch: epoch}, {Command: command}} {
 		got, err := ParseDown(AppendDown(nil, want))
-		if err != nil || got != want {
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("want %+v, got %+v, %v", want, got, err)
 		}
 	}
@@ -23,6 +27,34 @@ func TestDownComesDown(t *testing.T) {
 	}
 	if got, err := ParseDown(other); err != nil || got != (Down{Watch: time.Minute, NewEpoch: epoch}) {
 		t.Errorf("%+v, %v", got, err)
+	}
+	other, err = proto.Marshal(&wirepb.Down{Command: &wirepb.Command{Id: command.ID[:], Pump: "bus1-1", Name: "setpoint", Value: "55 %", ExpiresMs: 1780000000123, Owner: 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseDown(other); err != nil || !reflect.DeepEqual(got.Command, command) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestACommandThatCannotBeMeantIsRefused(t *testing.T) {
+	id := make([]byte, 16)
+	for what, c := range map[string]*wirepb.Command{
+		"no id":       {Pump: "bus1-1", Name: "setpoint", ExpiresMs: 1},
+		"short id":    {Id: id[:15], Pump: "bus1-1", Name: "setpoint", ExpiresMs: 1},
+		"no pump":     {Id: id, Name: "setpoint", ExpiresMs: 1},
+		"no name":     {Id: id, Pump: "bus1-1", ExpiresMs: 1},
+		"no end":      {Id: id, Pump: "bus1-1", Name: "setpoint"},
+		"long value":  {Id: id, Pump: "bus1-1", Name: "setpoint", Value: strings.Repeat("1", 300), ExpiresMs: 1},
+		"far too far": {Id: id, Pump: "bus1-1", Name: "setpoint", ExpiresMs: 1 << 62},
+	} {
+		b, err := proto.Marshal(&wirepb.Down{Command: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := ParseDown(b); err == nil {
+			t.Errorf("%s: %+v", what, d.Command)
+		}
 	}
 }
 
@@ -43,12 +75,13 @@ func TestALeaseIsBoundedAndGarbageRefused(t *testing.T) {
 
 func FuzzDown(f *testing.F) {
 	f.Add(AppendDown(nil, Down{Watch: time.Minute, NewEpoch: Epoch{1}}))
+	f.Add(AppendDown(nil, Down{Command: &telemetry.Command{ID: telemetry.CommandID{1}, Pump: "p", Name: "n", Value: "v", Expires: time.UnixMilli(1)}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := ParseDown(b)
 		if err != nil {
 			return
 		}
-		if again, err := ParseDown(AppendDown(nil, d)); err != nil || again != d {
+		if again, err := ParseDown(AppendDown(nil, d)); err != nil || !reflect.DeepEqual(again, d) {
 			t.Errorf("%+v became %+v, %v", d, again, err)
 		}
 	})

@@ -114,3 +114,22 @@ func ParseEvent(body []byte) (telemetry.Event, error) {
 	}
 	return telemetry.Event{Time: at, Pump: pb.Pump, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
 }
+
+// ParseResult reads a body of wire.KindResult. An outcome that this version does
+// not know is passed on as its number.
+func ParseResult(body []byte) (telemetry.CommandResult, error) {
+	var pb wirepb.Result
+	if err := proto.Unmarshal(body, &pb); err != nil {
+		return telemetry.CommandResult{}, fmt.Errorf("result: %w", err)
+	}
+	at, err := instant(pb.TimeMs)
+	if err != nil {
+		return telemetry.CommandResult{}, fmt.Errorf("result: %w", err)
+	}
+	r := telemetry.CommandResult{Outcome: telemetry.Outcome(pb.Outcome), Time: at, Raw: pb.Raw, Text: pb.Text}
+	if len(pb.Id) != len(r.ID) || pb.Outcome <= 0 || pb.Outcome > math.MaxUint8 {
+		return telemetry.CommandResult{}, fmt.Errorf("result: an id of %d bytes, outcome %d", len(pb.Id), pb.Outcome)
+	}
+	r.ID = telemetry.CommandID(pb.Id)
+	return r, nil
+}

@@ -265,3 +265,17 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for a block of %d readings", n, len(all))
 	}
 }
+
+func TestResultsComeBack(t *testing.T) {
+	for o := telemetry.Done; o <= telemetry.Cancelled; o++ {
+		want := telemetry.CommandResult{ID: telemetry.CommandID{1, 15: 2}, Outcome: o, Time: start, Raw: -5500, Text: "55.00 %"}
+		if got, err := ParseResult(wire.AppendResult(nil, want)); err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	for _, bad := range []telemetry.CommandResult{{Time: start}, {Outcome: telemetry.Done, Time: start.AddDate(9000, 0, 0)}} {
+		if got, err := ParseResult(wire.AppendResult(nil, bad)); err == nil {
+			t.Errorf("%+v", got)
+		}
+	}
+}

@@ -137,6 +137,7 @@ func vectorRecords(t *testing.T) map[string]vector {
 		"gap":                {"records that went because the queue was full", wire.AppendRecord(nil, epoch, wire.Urgent, 1, wire.GapPayload(telemetry.Gap{Reason: telemetry.QueueFull, From: start, To: start.Add(time.Hour), FromSeq: 17, ToSeq: 300}))},
 		"gap-power":          {"the open block of a gateway that lost power", wire.AppendRecord(nil, epoch, wire.Urgent, 2, wire.GapPayload(telemetry.Gap{Reason: telemetry.UncleanStop, From: start, To: start.Add(time.Minute)}))},
 		"event":              {"an alarm came", record(wire.Urgent, 3, wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: start, Pump: "bus1-1", Point: "alarm_code", Raw: 57}))},
+		"result":             {"a set-point was read back", record(wire.Urgent, 4, wire.KindResult, wire.AppendResult(nil, telemetry.CommandResult{ID: telemetry.CommandID{1, 15: 2}, Outcome: telemetry.Done, Time: start, Raw: 5500, Text: "55.00 %"}))},
 		"newer":              {"a kind and a field that this version does not know: kept, no error", newer},
 	} {
 		var lines []string
@@ -207,6 +208,12 @@ func says(t *testing.T, publish []byte) object {
 			t.Fatal(err)
 		}
 		body = object{"time_ms": e.Time.UnixMilli(), "pump": e.Pump, "point": e.Point, "raw": e.Raw, "before": e.Before}
+	case wire.KindResult:
+		r, err := ParseResult(rec.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = object{"id": r.ID.String(), "outcome": r.Outcome, "time_ms": r.Time.UnixMilli(), "raw": r.Raw, "text": r.Text}
 	}
 	return object{"epoch": rec.Epoch.String(), "lane": rec.Lane, "seq": rec.Seq, "kind": rec.Kind, "body": body}
 }

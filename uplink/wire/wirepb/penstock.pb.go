@@ -286,6 +286,73 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_penstock_proto_rawDescGZIP(), []int{4}
 }
 
+type Outcome int32
+
+const (
+	Outcome_OUTCOME_UNSPECIFIED   Outcome = 0
+	Outcome_OUTCOME_DONE          Outcome = 1 // read back, and it shows what was asked for
+	Outcome_OUTCOME_REFUSED       Outcome = 2 // nothing was changed
+	Outcome_OUTCOME_NOT_FOLLOWED  Outcome = 3 // the pump was told, and shows something else
+	Outcome_OUTCOME_NO_ANSWER     Outcome = 4 // it may or may not have been told
+	Outcome_OUTCOME_EXPIRED       Outcome = 5 // came too late, not carried out
+	Outcome_OUTCOME_CLOCK_UNKNOWN Outcome = 6 // the gateway does not know the time, not carried out
+	Outcome_OUTCOME_UNKNOWN       Outcome = 7 // the gateway stopped in between
+	Outcome_OUTCOME_CANCELLED     Outcome = 8 // the gateway has another owner, not carried out
+)
+
+// Enum value maps for Outcome.
+var (
+	Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_DONE",
+		2: "OUTCOME_REFUSED",
+		3: "OUTCOME_NOT_FOLLOWED",
+		4: "OUTCOME_NO_ANSWER",
+		5: "OUTCOME_EXPIRED",
+		6: "OUTCOME_CLOCK_UNKNOWN",
+		7: "OUTCOME_UNKNOWN",
+		8: "OUTCOME_CANCELLED",
+	}
+	Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED":   0,
+		"OUTCOME_DONE":          1,
+		"OUTCOME_REFUSED":       2,
+		"OUTCOME_NOT_FOLLOWED":  3,
+		"OUTCOME_NO_ANSWER":     4,
+		"OUTCOME_EXPIRED":       5,
+		"OUTCOME_CLOCK_UNKNOWN": 6,
+		"OUTCOME_UNKNOWN":       7,
+		"OUTCOME_CANCELLED":     8,
+	}
+)
+
+func (x Outcome) Enum() *Outcome {
+	p := new(Outcome)
+	*p = x
+	return p
+}
+
+func (x Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_penstock_proto_enumTypes[5].Descriptor()
+}
+
+func (Outcome) Type() protoreflect.EnumType {
+	return &file_penstock_proto_enumTypes[5]
+}
+
+func (x Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outcome.Descriptor instead.
+func (Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{5}
+}
+
 // One MQTT publish on gw/<serial>/up is one Record. (gateway, epoch, lane, seq)
 // names it for ever: a receiver that has it drops a repetition.
 type Record struct {
@@ -1148,6 +1215,7 @@ type Down struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Watch         *Watch                 `protobuf:"bytes,1,opt,name=watch,proto3" json:"watch,omitempty"`
 	NewEpoch      *NewEpoch              `protobuf:"bytes,2,opt,name=new_epoch,json=newEpoch,proto3" json:"new_epoch,omitempty"`
+	Command       *Command               `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1192,6 +1260,13 @@ func (x *Down) GetWatch() *Watch {
 func (x *Down) GetNewEpoch() *NewEpoch {
 	if x != nil {
 		return x.NewEpoch
+	}
+	return nil
+}
+
+func (x *Down) GetCommand() *Command {
+	if x != nil {
+		return x.Command
 	}
 	return nil
 }
@@ -1288,6 +1363,169 @@ func (x *NewEpoch) GetEpoch() []byte {
 	return nil
 }
 
+// A change that is asked for on a pump. The gateway writes the id down before it
+// acts, and carries out no id twice.
+type Command struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                   // 16 random bytes
+	Pump          string                 `protobuf:"bytes,2,opt,name=pump,proto3" json:"pump,omitempty"`                               // Pump.id of the catalogue
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`                               // of the pump's profile, e.g. "setpoint"
+	Value         string                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`                             // as a person writes it, e.g. "55 %"
+	ExpiresMs     int64                  `protobuf:"zigzag64,5,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"` // from then on it must not be carried out
+	Owner         uint64                 `protobuf:"varint,6,opt,name=owner,proto3" json:"owner,omitempty"`                            // counts the gateway's owners
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Command) Reset() {
+	*x = Command{}
+	mi := &file_penstock_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Command) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Command) ProtoMessage() {}
+
+func (x *Command) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Command.ProtoReflect.Descriptor instead.
+func (*Command) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Command) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Command) GetPump() string {
+	if x != nil {
+		return x.Pump
+	}
+	return ""
+}
+
+func (x *Command) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Command) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Command) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *Command) GetOwner() uint64 {
+	if x != nil {
+		return x.Owner
+	}
+	return 0
+}
+
+// What became of a command. Results travel in the urgent lane.
+type Result struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome       Outcome                `protobuf:"varint,2,opt,name=outcome,proto3,enum=penstock.wire.v1.Outcome" json:"outcome,omitempty"`
+	TimeMs        int64                  `protobuf:"zigzag64,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Raw           int64                  `protobuf:"zigzag64,4,opt,name=raw,proto3" json:"raw,omitempty"` // what was read back
+	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`  // for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Result) Reset() {
+	*x = Result{}
+	mi := &file_penstock_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Result) ProtoMessage() {}
+
+func (x *Result) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Result.ProtoReflect.Descriptor instead.
+func (*Result) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Result) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Result) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *Result) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Result) GetRaw() int64 {
+	if x != nil {
+		return x.Raw
+	}
+	return 0
+}
+
+func (x *Result) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_penstock_proto protoreflect.FileDescriptor
 
 const file_penstock_proto_rawDesc = "" +
@@ -1360,14 +1598,29 @@ const file_penstock_proto_rawDesc = "" +
 	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x14\n" +
 	"\x05point\x18\x03 \x01(\tR\x05point\x12\x10\n" +
 	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x16\n" +
-	"\x06before\x18\x05 \x01(\x12R\x06before\"n\n" +
+	"\x06before\x18\x05 \x01(\x12R\x06before\"\xa3\x01\n" +
 	"\x04Down\x12-\n" +
 	"\x05watch\x18\x01 \x01(\v2\x17.penstock.wire.v1.WatchR\x05watch\x127\n" +
-	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\"\"\n" +
+	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\x123\n" +
+	"\acommand\x18\x03 \x01(\v2\x19.penstock.wire.v1.CommandR\acommand\"\"\n" +
 	"\x05Watch\x12\x19\n" +
 	"\blease_ms\x18\x01 \x01(\x04R\aleaseMs\" \n" +
 	"\bNewEpoch\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\fR\x05epoch*?\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch\"\x8c\x01\n" +
+	"\aCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\tR\x05value\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x05 \x01(\x12R\texpiresMs\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\x04R\x05owner\"\x8c\x01\n" +
+	"\x06Result\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x123\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x19.penstock.wire.v1.OutcomeR\aoutcome\x12\x17\n" +
+	"\atime_ms\x18\x03 \x01(\x12R\x06timeMs\x12\x10\n" +
+	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text*?\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANE_URGENT\x10\x01\x12\x10\n" +
@@ -1394,7 +1647,17 @@ const file_penstock_proto_rawDesc = "" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_UNCLEAN_STOP\x10\x01\x12\x15\n" +
 	"\x11REASON_QUEUE_FULL\x10\x02\x12\x12\n" +
-	"\x0eREASON_DAMAGED\x10\x03B\x1dZ\x1bpenstock/uplink/wire/wirepbb\x06proto3"
+	"\x0eREASON_DAMAGED\x10\x03*\xd6\x01\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fOUTCOME_DONE\x10\x01\x12\x13\n" +
+	"\x0fOUTCOME_REFUSED\x10\x02\x12\x18\n" +
+	"\x14OUTCOME_NOT_FOLLOWED\x10\x03\x12\x15\n" +
+	"\x11OUTCOME_NO_ANSWER\x10\x04\x12\x13\n" +
+	"\x0fOUTCOME_EXPIRED\x10\x05\x12\x19\n" +
+	"\x15OUTCOME_CLOCK_UNKNOWN\x10\x06\x12\x13\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\a\x12\x15\n" +
+	"\x11OUTCOME_CANCELLED\x10\bB\x1dZ\x1bpenstock/uplink/wire/wirepbb\x06proto3"
 
 var (
 	file_penstock_proto_rawDescOnce sync.Once
@@ -1408,48 +1671,53 @@ func file_penstock_proto_rawDescGZIP() []byte {
 	return file_penstock_proto_rawDescData
 }
 
-var file_penstock_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_penstock_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_penstock_proto_goTypes = []any{
 	(Lane)(0),         // 0: penstock.wire.v1.Lane
 	(Kind)(0),         // 1: penstock.wire.v1.Kind
 	(Compression)(0),  // 2: penstock.wire.v1.Compression
 	(Quality)(0),      // 3: penstock.wire.v1.Quality
 	(Reason)(0),       // 4: penstock.wire.v1.Reason
-	(*Record)(nil),    // 5: penstock.wire.v1.Record
-	(*Catalogue)(nil), // 6: penstock.wire.v1.Catalogue
-	(*Pump)(nil),      // 7: penstock.wire.v1.Pump
-	(*Group)(nil),     // 8: penstock.wire.v1.Group
-	(*Series)(nil),    // 9: penstock.wire.v1.Series
-	(*Block)(nil),     // 10: penstock.wire.v1.Block
-	(*Run)(nil),       // 11: penstock.wire.v1.Run
-	(*Mark)(nil),      // 12: penstock.wire.v1.Mark
-	(*Exact)(nil),     // 13: penstock.wire.v1.Exact
-	(*Gap)(nil),       // 14: penstock.wire.v1.Gap
-	(*Event)(nil),     // 15: penstock.wire.v1.Event
-	(*Down)(nil),      // 16: penstock.wire.v1.Down
-	(*Watch)(nil),     // 17: penstock.wire.v1.Watch
-	(*NewEpoch)(nil),  // 18: penstock.wire.v1.NewEpoch
+	(Outcome)(0),      // 5: penstock.wire.v1.Outcome
+	(*Record)(nil),    // 6: penstock.wire.v1.Record
+	(*Catalogue)(nil), // 7: penstock.wire.v1.Catalogue
+	(*Pump)(nil),      // 8: penstock.wire.v1.Pump
+	(*Group)(nil),     // 9: penstock.wire.v1.Group
+	(*Series)(nil),    // 10: penstock.wire.v1.Series
+	(*Block)(nil),     // 11: penstock.wire.v1.Block
+	(*Run)(nil),       // 12: penstock.wire.v1.Run
+	(*Mark)(nil),      // 13: penstock.wire.v1.Mark
+	(*Exact)(nil),     // 14: penstock.wire.v1.Exact
+	(*Gap)(nil),       // 15: penstock.wire.v1.Gap
+	(*Event)(nil),     // 16: penstock.wire.v1.Event
+	(*Down)(nil),      // 17: penstock.wire.v1.Down
+	(*Watch)(nil),     // 18: penstock.wire.v1.Watch
+	(*NewEpoch)(nil),  // 19: penstock.wire.v1.NewEpoch
+	(*Command)(nil),   // 20: penstock.wire.v1.Command
+	(*Result)(nil),    // 21: penstock.wire.v1.Result
 }
 var file_penstock_proto_depIdxs = []int32{
 	0,  // 0: penstock.wire.v1.Record.lane:type_name -> penstock.wire.v1.Lane
 	1,  // 1: penstock.wire.v1.Record.kind:type_name -> penstock.wire.v1.Kind
 	2,  // 2: penstock.wire.v1.Record.compression:type_name -> penstock.wire.v1.Compression
-	7,  // 3: penstock.wire.v1.Catalogue.pumps:type_name -> penstock.wire.v1.Pump
-	8,  // 4: penstock.wire.v1.Catalogue.groups:type_name -> penstock.wire.v1.Group
-	9,  // 5: penstock.wire.v1.Group.series:type_name -> penstock.wire.v1.Series
-	11, // 6: penstock.wire.v1.Block.runs:type_name -> penstock.wire.v1.Run
-	12, // 7: penstock.wire.v1.Run.marks:type_name -> penstock.wire.v1.Mark
-	13, // 8: penstock.wire.v1.Run.exact:type_name -> penstock.wire.v1.Exact
+	8,  // 3: penstock.wire.v1.Catalogue.pumps:type_name -> penstock.wire.v1.Pump
+	9,  // 4: penstock.wire.v1.Catalogue.groups:type_name -> penstock.wire.v1.Group
+	10, // 5: penstock.wire.v1.Group.series:type_name -> penstock.wire.v1.Series
+	12, // 6: penstock.wire.v1.Block.runs:type_name -> penstock.wire.v1.Run
+	13, // 7: penstock.wire.v1.Run.marks:type_name -> penstock.wire.v1.Mark
+	14, // 8: penstock.wire.v1.Run.exact:type_name -> penstock.wire.v1.Exact
 	3,  // 9: penstock.wire.v1.Mark.quality:type_name -> penstock.wire.v1.Quality
 	4,  // 10: penstock.wire.v1.Gap.reason:type_name -> penstock.wire.v1.Reason
-	17, // 11: penstock.wire.v1.Down.watch:type_name -> penstock.wire.v1.Watch
-	18, // 12: penstock.wire.v1.Down.new_epoch:type_name -> penstock.wire.v1.NewEpoch
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	18, // 11: penstock.wire.v1.Down.watch:type_name -> penstock.wire.v1.Watch
+	19, // 12: penstock.wire.v1.Down.new_epoch:type_name -> penstock.wire.v1.NewEpoch
+	20, // 13: penstock.wire.v1.Down.command:type_name -> penstock.wire.v1.Command
+	5,  // 14: penstock.wire.v1.Result.outcome:type_name -> penstock.wire.v1.Outcome
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_penstock_proto_init() }
@@ -1462,8 +1730,8 @@ func file_penstock_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_penstock_proto_rawDesc), len(file_penstock_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   14,
+			NumEnums:      6,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
