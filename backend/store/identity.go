@@ -11,6 +11,9 @@ import (
 // ErrOtherKey: a gateway has a certificate for another key.
 var ErrOtherKey = errors.New("it has a certificate for another key: two boards under one serial number, or a board that was replaced")
 
+// ErrRevokedKey: a key was revoked, and a new certificate does not bring it back.
+var ErrRevokedKey = errors.New("its key was revoked; it takes a new key")
+
 // RevokedError: a gateway, or the certificate it shows, is revoked.
 type RevokedError struct {
 	Gateway string
@@ -38,8 +41,8 @@ type Certificate struct {
 
 // AddGateway makes a gateway known, and adds a certificate that was issued to
 // it. A gateway that is known keeps when it was added. It answers a *RevokedError
-// for a revoked gateway, and ErrOtherKey for one with a certificate in force for
-// another key.
+// for a revoked gateway, ErrOtherKey for one with a factory identity in force for
+// another key, and ErrRevokedKey when a certificate for that key was revoked.
 func (s *Store) AddGateway(ctx context.Context, g Gateway, c Certificate) error {
 	return s.addGateway(ctx, g, c, "")
 }
@@ -69,21 +72,50 @@ func (s *Store) addGateway(ctx context.Context, g Gateway, c Certificate, replac
 			}
 		}
 		var other bool
-		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 `+others+` AND not_after > ?3)`, g.Serial, blob(c.Key), now).Scan(&other); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 `+others+` AND role = 'factory' AND not_after > ?3)`, g.Serial, blob(c.Key), now).Scan(&other); err != nil {
 			return err
 		}
 		if other {
 			return ErrOtherKey
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			c.Number, g.Serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
-		return err
+		return insertCertificate(ctx, tx, g.Serial, c, now)
 	})
 	if err != nil {
 		return fmt.Errorf("registering %s: %w", g.Serial, err)
 	}
 	s.hub.tell(Update{Gateway: g.Serial})
 	return nil
+}
+
+// AddCertificate adds a certificate that was issued to a gateway that is known: an
+// operational one. It answers ErrNoGateway, a *RevokedError for a revoked gateway,
+// and ErrRevokedKey when a certificate for that key was revoked.
+func (s *Store) AddCertificate(ctx context.Context, c Certificate) error {
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		if err := standing(ctx, tx, c.Gateway, ""); err != nil {
+			return err
+		}
+		return insertCertificate(ctx, tx, c.Gateway, c, s.clock.Now().UnixMilli())
+	})
+	if err != nil {
+		return fmt.Errorf("a certificate for %s: %w", c.Gateway, err)
+	}
+	s.hub.tell(Update{Gateway: c.Gateway})
+	return nil
+}
+
+func insertCertificate(ctx context.Context, tx *sql.Tx, serial string, c Certificate, now int64) error {
+	var revoked bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM certificates c JOIN revocations r ON r.gateway = c.gateway AND r.number = c.number
+		WHERE c.gateway = ? AND c.key = ?)`, serial, blob(c.Key)).Scan(&revoked); err != nil {
+		return err
+	}
+	if revoked {
+		return ErrRevokedKey
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		c.Number, serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
+	return err
 }
 
 // blob is b for a column that takes no NULL.

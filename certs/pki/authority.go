@@ -25,9 +25,13 @@ const (
 	rootLife    = 30 * year
 	factoryLife = 25 * year // a gateway may lie in a drawer for long
 	serversLife = 10 * year
-	GatewayLife = 20 * year // of a factory identity
-	ServerLife  = 90 * day
-	backdate    = time.Hour // for peers whose clock is a little behind
+
+	operationalLife = 10 * year // of the authority
+
+	GatewayLife     = 20 * year // of a factory identity
+	OperationalLife = 90 * day  // of an operational certificate
+	ServerLife      = 90 * day
+	backdate        = time.Hour // for peers whose clock is a little behind
 )
 
 // Authority is a certificate with its key: something that can issue.
@@ -64,8 +68,18 @@ func newRoot(now time.Time, rnd io.Reader) (*Authority, error) {
 
 // newFactory makes the authority of factory identities.
 func (a *Authority) newFactory(now time.Time, rnd io.Reader) (*Authority, error) {
-	t := intermediate("Penstock Factory Identities", factoryLife, x509.ExtKeyUsageClientAuth, now)
-	t.Policies = []x509.OID{rolePolicies[Factory]}
+	return a.newGateways("Penstock Factory Identities", Factory, factoryLife, now, rnd)
+}
+
+// newOperational makes the authority of operational certificates.
+func (a *Authority) newOperational(now time.Time, rnd io.Reader) (*Authority, error) {
+	return a.newGateways("Penstock Operational Certificates", Operational, operationalLife, now, rnd)
+}
+
+// newGateways makes an authority of gateways, for one role.
+func (a *Authority) newGateways(name string, role Role, life time.Duration, now time.Time, rnd io.Reader) (*Authority, error) {
+	t := intermediate(name, life, x509.ExtKeyUsageClientAuth, now)
+	t.Policies = []x509.OID{rolePolicies[role]}
 	t.PermittedDNSDomains = []string{GatewayDomain}
 	// A constraint binds the kind of name that it speaks of and no other: without
 	// this a certificate could carry an address instead.
@@ -149,22 +163,33 @@ func (a *Authority) Sign(t *x509.Certificate, public crypto.PublicKey, rnd io.Re
 // request's key and serial number (its common name) are taken; anything else that
 // it asks for is ignored.
 func (a *Authority) IssueGateway(request *x509.CertificateRequest, board string, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
+	if err := CheckBoard(board); err != nil {
+		return nil, err
+	}
+	return a.issueGateway(request, Factory, []string{board}, GatewayLife, now, rnd)
+}
+
+// IssueOperational issues an operational certificate for the request, of which
+// the key and the serial number are taken. Whose request it is was for the caller
+// to find out: CheckRequest tells whose it says it is.
+func (a *Authority) IssueOperational(request *x509.CertificateRequest, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
+	return a.issueGateway(request, Operational, nil, OperationalLife, now, rnd)
+}
+
+func (a *Authority) issueGateway(request *x509.CertificateRequest, role Role, units []string, life time.Duration, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
 	serial, key, err := CheckRequest(request)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckBoard(board); err != nil {
-		return nil, err
-	}
 	return a.Sign(&x509.Certificate{
-		Subject:               pkix.Name{CommonName: serial, OrganizationalUnit: []string{board}},
+		Subject:               pkix.Name{CommonName: serial, OrganizationalUnit: units},
 		DNSNames:              []string{GatewayName(serial)},
 		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(GatewayLife),
+		NotAfter:              now.Add(life),
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		Policies:              []x509.OID{rolePolicies[Factory]},
+		Policies:              []x509.OID{rolePolicies[role]},
 	}, key, rnd)
 }
 

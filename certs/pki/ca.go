@@ -13,8 +13,8 @@ import (
 	"penstock/internal/disk"
 )
 
-// CA is a set of authorities in a folder: root.pem, factory.pem and servers.pem,
-// each with its key beside it (0600). The root's key is needed only to make
+// CA is a set of authorities in a folder: root.pem, factory.pem, servers.pem and
+// operational.pem, each with its key beside it (0600). The root's key is needed only to make
 // intermediates: a cautious operator moves root.key away.
 type CA struct {
 	fsys  disk.FS
@@ -22,14 +22,15 @@ type CA struct {
 	clock clock.Clock
 	rand  io.Reader
 
-	root, factory, servers *Authority
+	root, factory, servers, operational *Authority
 }
 
 // ErrNoCA: there are no authorities in the folder.
 var ErrNoCA = errors.New("there are no authorities")
 
-// The authorities in the order in which they are made.
-var authorities = []string{"root", "factory", "servers"}
+// The authorities in the order in which they are made. A folder of before there
+// were operational certificates is completed when it is next opened.
+var authorities = []string{"root", "factory", "servers", "operational"}
 
 // OpenCA reads the authorities in dir, and makes them when there are none. A
 // power cut while they are being made leaves a folder that the next OpenCA
@@ -65,6 +66,9 @@ func openCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader, create boo
 		return nil, err
 	}
 	if ca.servers, err = ca.open("servers", there > 2, func() (*Authority, error) { return ca.root.newServers(clk.Now(), rnd) }); err != nil {
+		return nil, err
+	}
+	if ca.operational, err = ca.open("operational", there > 3, func() (*Authority, error) { return ca.root.newOperational(clk.Now(), rnd) }); err != nil {
 		return nil, err
 	}
 	return ca, nil
@@ -151,7 +155,7 @@ func (ca *CA) load(name string) (*Authority, error) {
 
 // Authorities are the certificates of all authorities, the root first.
 func (ca *CA) Authorities() []*x509.Certificate {
-	return []*x509.Certificate{ca.root.Certificate, ca.factory.Certificate, ca.servers.Certificate}
+	return []*x509.Certificate{ca.root.Certificate, ca.factory.Certificate, ca.operational.Certificate, ca.servers.Certificate}
 }
 
 // Roots is the root certificate as PEM, for the identity folders of gateways.
@@ -174,11 +178,28 @@ func (ca *CA) IssueGateway(request []byte, board string) (*x509.Certificate, err
 	return ca.factory.IssueGateway(r, board, ca.clock.Now(), ca.rand)
 }
 
-// Chain is what a gateway must show: its certificate and its issuer's, as PEM.
-func (ca *CA) Chain(leaf *x509.Certificate) ([]byte, error) {
-	if err := leaf.CheckSignatureFrom(ca.factory.Certificate); err != nil {
-		return nil, fmt.Errorf("the certificate of %s was not issued by %s: %w",
-			strings.Join(Names(leaf), ", "), ca.path("factory.pem"), err)
+// IssueOperational issues an operational certificate for a request that has been
+// found to come from the gateway that it names.
+func (ca *CA) IssueOperational(request *x509.CertificateRequest) (*x509.Certificate, error) {
+	return ca.operational.IssueOperational(request, ca.clock.Now(), ca.rand)
+}
+
+// ChainOf is what a gateway must show: its certificate and its issuer's, leaf
+// first.
+func (ca *CA) ChainOf(leaf *x509.Certificate) ([]*x509.Certificate, error) {
+	for _, a := range []*Authority{ca.factory, ca.operational} {
+		if leaf.CheckSignatureFrom(a.Certificate) == nil {
+			return []*x509.Certificate{leaf, a.Certificate}, nil
+		}
 	}
-	return EncodeCertificates(leaf, ca.factory.Certificate), nil
+	return nil, fmt.Errorf("the certificate of %s was issued by none of the authorities in %s", strings.Join(Names(leaf), ", "), ca.dir)
+}
+
+// Chain is ChainOf as PEM.
+func (ca *CA) Chain(leaf *x509.Certificate) ([]byte, error) {
+	chain, err := ca.ChainOf(leaf)
+	if err != nil {
+		return nil, err
+	}
+	return EncodeCertificates(chain...), nil
 }

@@ -5,9 +5,9 @@
 // # Authorities
 //
 // A root signs intermediates and nothing else. The factory authority issues
-// gateways their long-lived identities; it may issue client certificates only,
-// and only under the name space gw.penstock.internal. The servers' authority may
-// issue server certificates only, and only outside of that name space. Extended
+// gateways their long-lived identities, the operational authority the certificates
+// of 90 days that they enrol for; both may issue client certificates only, and
+// only under the name space gw.penstock.internal. The servers' authority may issue server certificates only, and only outside of that name space. Extended
 // key usages nest: a certificate that the wrong authority issued does not verify,
 // whatever it claims of itself. A leaf without an extended key usage would pass
 // for either, so none is ever issued, and none is accepted.
