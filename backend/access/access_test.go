@@ -134,7 +134,7 @@ func TestTooManyAttemptsAreRefusedWithTheRightPasswordToo(t *testing.T) {
 		}
 		looked := s.lookups
 		for i := range 5 {
-			if _, err := a.Verify(t.Context(), email, password, addr(100+i)); err != access.ErrRefused {
+			if _, err := a.Verify(t.Context(), email, password, addr(100+i)); !errors.Is(err, access.ErrRefused) {
 				t.Fatalf("attempt beyond the limit: %v", err)
 			}
 		}

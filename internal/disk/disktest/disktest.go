@@ -139,11 +139,11 @@ func ends(t *testing.T, fsys disk.FS, dir string) {
 	f := must(fsys.OpenFile(name, os.O_RDONLY, 0))(t)
 	b := make([]byte, 8)
 	n, err := f.ReadAt(b, 1)
-	if n != 2 || err != io.EOF {
+	if n != 2 || !errors.Is(err, io.EOF) {
 		t.Fatalf("a short ReadAt gave %d, %v", n, err)
 	}
 	n, err = f.ReadAt(b, 3)
-	if n != 0 || err != io.EOF {
+	if n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("ReadAt at the end gave %d, %v", n, err)
 	}
 	n, err = f.Read(b)
@@ -151,7 +151,7 @@ func ends(t *testing.T, fsys disk.FS, dir string) {
 		t.Fatalf("a short Read gave %d, %v", n, err)
 	}
 	n, err = f.Read(b)
-	if n != 0 || err != io.EOF {
+	if n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatalf("Read at the end gave %d, %v", n, err)
 	}
 	ok(t, f.Sync()) // also on a handle that only reads

@@ -48,7 +48,8 @@ var errNoEffect = errors.New("no effect")
 
 // visible is an error as the caller of the file system sees it.
 func visible(err error) error {
-	if e, ok := err.(noEffect); ok {
+	var e noEffect
+	if errors.As(err, &e) {
 		return e.error
 	}
 	return err

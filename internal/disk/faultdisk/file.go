@@ -43,7 +43,7 @@ func (f *file) Read(p []byte) (int, error) {
 	defer f.disk.mu.Unlock()
 	n, err := f.readAt(p, f.off)
 	f.off += int64(n)
-	if n > 0 && err == io.EOF {
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err

@@ -165,7 +165,7 @@ func Until[T any](b *Browser, within time.Duration, what, expression string) (T,
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			var none T
-			return none, fmt.Errorf("waiting for %s: %w (%v)%s", what, ctx.Err(), err, b.where())
+			return none, fmt.Errorf("waiting for %s: %w%s", what, errors.Join(ctx.Err(), err), b.where())
 		}
 	}
 }
