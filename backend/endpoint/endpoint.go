@@ -11,6 +11,11 @@
 // on its own state, nothing retained. Whatever else it does closes the
 // connection, with a line in the log that says who and what, and stores nothing.
 //
+// What goes down (commands, the lease of a watcher, the order to give up an
+// epoch) is not the engine's to keep. It stands in the store and is sent to
+// whoever is connected, again on each connection, until the gateway has answered
+// or it has expired.
+//
 // # The engine
 //
 // mochi-mqtt speaks the protocol, and only that: its listeners, its access
@@ -32,8 +37,10 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"penstock/backend/store"
 	"penstock/certs/pki"
 	"penstock/internal/clock"
+	"penstock/internal/telemetry"
 	"penstock/uplink/wire"
 )
 
@@ -45,6 +52,13 @@ type Store interface {
 	SetPresence(ctx context.Context, gateway string, online bool, session uint64, state []byte) error
 	// SetOffline notes the end of that session, unless a newer one has begun.
 	SetOffline(ctx context.Context, gateway string, session uint64) error
+	// Downlinks lists what is to be sent down now, by gateway; nothing of it has
+	// expired.
+	Downlinks(ctx context.Context) (map[string]*store.Downlink, error)
+	// Stirred returns a channel that is closed when there may be more.
+	Stirred() <-chan struct{}
+	// Sent notes that a command has gone out.
+	Sent(ctx context.Context, id telemetry.CommandID) error
 }
 
 // Config is what an endpoint is made of.
@@ -75,6 +89,8 @@ type Endpoint struct {
 	engine *mqtt.Server
 	stats  counters
 	conns  sync.WaitGroup
+
+	subscribed chan struct{} // holds one: a connection has become ready
 
 	mu   sync.Mutex
 	open map[*conn]bool // guarded by mu
@@ -108,8 +124,8 @@ func New(cfg Config) (*Endpoint, error) {
 	caps.RetainAvailable, caps.WildcardSubAvailable, caps.SharedSubAvailable, caps.SubIDAvailable = 0, 0, 0, 0
 	caps.TopicAliasMaximum = 0
 	caps.MinimumProtocolVersion = protocol311
-	e := &Endpoint{cfg: cfg, open: map[*conn]bool{}}
-	e.engine = mqtt.New(&mqtt.Options{Capabilities: caps, Logger: slog.New(slog.DiscardHandler),
+	e := &Endpoint{cfg: cfg, subscribed: make(chan struct{}, 1), open: map[*conn]bool{}}
+	e.engine = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
 		ClientNetReadBufferSize: 4 << 10, ClientNetWriteBufferSize: 1 << 10})
 	if err := e.engine.AddHook(&hook{e: e}, nil); err != nil {
 		return nil, err
@@ -130,7 +146,10 @@ func (e *Endpoint) Serve(ctx context.Context, plain net.Listener) error {
 		e.dropAll()
 	})
 	defer stop()
+	delivering, stopDelivering := context.WithCancel(ctx)
 	defer e.conns.Wait()
+	defer stopDelivering()
+	e.conns.Go(func() { e.deliver(delivering) })
 	for {
 		secure, err := l.Accept()
 		if ctx.Err() != nil {
@@ -173,6 +192,7 @@ type conn struct {
 	serial string
 	log    *slog.Logger
 
+	down    downlink
 	session uint64 // as the gateway counts them, 0: not said yet; the engine's reading goroutine owns it
 }
 

@@ -27,7 +27,7 @@ type hook struct {
 func (h *hook) ID() string { return "penstock" }
 
 func (h *hook) Provides(b byte) bool {
-	return bytes.IndexByte([]byte{mqtt.OnPacketRead, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnDisconnect}, b) >= 0
+	return bytes.IndexByte([]byte{mqtt.OnPacketRead, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnSubscribed, mqtt.OnDisconnect}, b) >= 0
 }
 
 func topic(serial, leaf string) string { return "gw/" + serial + "/" + leaf }
@@ -119,6 +119,9 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, name string, write bool) bool {
 // OnPublish keeps a publish. The engine acknowledges after it returns, unless
 // it returns ErrRejectPacket; an ordinary error would be acknowledged.
 func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	if cl.Net.Inline {
+		return pk, nil // what deliver sends down
+	}
 	c, ok := cl.Net.Conn.(*conn)
 	if !ok {
 		return pk, packets.ErrRejectPacket

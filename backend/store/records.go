@@ -29,6 +29,7 @@ type incoming struct {
 	problem error          // why it is not readable
 	index   index
 	gap     *telemetry.Gap
+	result  *telemetry.CommandResult
 	done    chan error // receives once
 }
 
@@ -96,6 +97,13 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 		}
 		in.gap = &g
 		in.index.earliest, in.index.latest = g.From.UnixMilli(), g.To.UnixMilli()
+	case wire.KindResult:
+		r, err := decode.ParseResult(rec.Body)
+		if err != nil {
+			in.problem = err
+			return in
+		}
+		in.result = &r
 	}
 	return in
 }
@@ -193,6 +201,11 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 		if in.problem != nil {
 			notes = append(notes, note{in, "kept, but it cannot be decoded: " + in.problem.Error()})
 		}
+		if in.result != nil {
+			if err := settle(tx, in.gateway, *in.result); err != nil {
+				return nil, err
+			}
+		}
 		if in.index.catalogue != nil {
 			if _, err := tx.Exec(`INSERT INTO catalogues (gateway, name, received, body) VALUES (?, ?, ?, ?)
 				ON CONFLICT DO UPDATE SET received = excluded.received`,
@@ -215,6 +228,9 @@ func repeated(tx *sql.Tx, in *incoming, now int64) ([]note, error) {
 	if bytes.Equal(there, in.publish) {
 		return nil, nil
 	}
+	if err := conflicted(tx, in.gateway, in.name.Epoch, now); err != nil {
+		return nil, err
+	}
 	return odd(tx, in, now, true, fmt.Sprintf("record %v %v %d is known with other content", in.name.Epoch, in.name.Lane, in.name.Seq))
 }
 
@@ -228,6 +244,9 @@ func odd(tx *sql.Tx, in *incoming, now int64, conflict bool, reason string) ([]n
 
 // announce tells the log and the subscribers what a commit brought.
 func (s *Store) announce(group []*incoming, notes []note) {
+	if len(notes) > 0 {
+		s.bell.ring() // one of them may be a conflict, which the gateway is told of
+	}
 	for _, n := range notes {
 		s.log.Warn("an odd record", "gateway", n.in.gateway, "what", n.reason)
 	}

@@ -53,6 +53,7 @@ type Store struct {
 	stop     sync.Once
 
 	hub        hub
+	bell       bell
 	catalogues catalogues
 }
 

@@ -41,6 +41,11 @@ func main() {
 				"go into -out, for `penstock provision -install`.", Setup: issue},
 			{Name: "ca list", Help: "list gateways and their certificates", Setup: list},
 			{Name: "ca revoke", Args: "SERIAL", Help: "shut a gateway out", Setup: revoke},
+			{Name: "command", Args: "SERIAL PUMP COMMAND [VALUE]", Help: "ask a gateway for a change on a pump, and wait for what becomes of it\n\n" +
+				"For example: penstock-cloud command PSK-0001 bus1-1 setpoint 55%. The result is what the\n" +
+				"pump showed when it was read again. A gateway that is away gets the command when it comes\n" +
+				"back, unless -for has passed by then.", Setup: command},
+			{Name: "command list", Args: "SERIAL", Help: "list the latest commands of a gateway", Setup: listCommands},
 			{Name: "user add", Args: "EMAIL", Help: "make an account; the password is read from standard input", Setup: addUser},
 			{Name: "user password", Args: "EMAIL", Help: "give an account another password, read from standard input", Setup: setPassword},
 		},

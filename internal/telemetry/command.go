@@ -80,3 +80,6 @@ type CommandResult struct {
 	Raw     int64     // what was read back, with Done
 	Text    string    // for people: the value read back, or why not
 }
+
+// OK tells whether the pump does what was asked for.
+func (r CommandResult) OK() bool { return r.Outcome == Done }
