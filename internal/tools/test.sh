@@ -10,7 +10,7 @@ step() { printf '\n== %s\n' "$*"; }
 # program → Debian package that brings it
 declare -A needs=(
   [chromium]=chromium
-  [protoc]=protobuf-compiler
+  [/usr/bin/protoc]=protobuf-compiler
   [qemu-arm-static]=qemu-user-static
   [mbpoll]=mbpoll
   [cc]=gcc
@@ -24,7 +24,9 @@ missing() {
   done
   # libraries have no program to look for
   [ -e /usr/include/modbus/modbus.h ] || echo libmodbus-dev
-  python3 -c 'import google.protobuf' 2>/dev/null || echo python3-protobuf
+  # Debian's own Python: the first python3 in the path may be another one,
+  # that does not see Debian's packages
+  /usr/bin/python3 -c 'import google.protobuf' 2>/dev/null || echo python3-protobuf
   [ -e /usr/lib/python3/dist-packages/pymodbus ] || echo python3-pymodbus
 }
 for m in $(missing); do packages+=("${needs[$m]:-$m}"); done

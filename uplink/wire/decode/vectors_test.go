@@ -23,6 +23,13 @@ var update = flag.Bool("update", false, "rewrite testdata/wire; the format of wh
 
 const vectorDir = "../../../testdata/wire"
 
+// Debian's own, which fit each other: the first protoc and python3 in the path
+// may be others, of other versions and without Debian's libraries.
+const (
+	protoc = "/usr/bin/protoc"
+	python = "/usr/bin/python3"
+)
+
 // vector is a file that any decoder can be tried on.
 type vector struct {
 	About  string   `json:"about"`
@@ -265,7 +272,7 @@ func TestASecondDecoderReadsTheSame(t *testing.T) {
 		t.Fatalf("%d vectors, %v", len(files), err)
 	}
 	dir := t.TempDir()
-	for _, tool := range [][]string{{"protoc", "--version"}, {"python3", "-c", "import google.protobuf"}} {
+	for _, tool := range [][]string{{protoc, "--version"}, {python, "-c", "import google.protobuf"}} {
 		if out, err := exec.Command(tool[0], tool[1:]...).CombinedOutput(); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatalf("%v: %v\n%s", tool, err, out)
@@ -273,10 +280,10 @@ func TestASecondDecoderReadsTheSame(t *testing.T) {
 			t.Skipf("%v: %v (Debian: protobuf-compiler, python3-protobuf)", tool, err)
 		}
 	}
-	if out, err := exec.Command("protoc", "-I..", "--python_out="+dir, "penstock.proto").CombinedOutput(); err != nil {
+	if out, err := exec.Command(protoc, "-I..", "--python_out="+dir, "penstock.proto").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.Command("python3", append([]string{"-B", filepath.Join(vectorDir, "decode.py")}, files...)...)
+	cmd := exec.Command(python, append([]string{"-B", filepath.Join(vectorDir, "decode.py")}, files...)...)
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
