@@ -82,7 +82,8 @@
 // (4; 1: clean stop), epoch (8), the start of the run in ms (8), the history
 // lane's next number then (8), and for urgent, then history: cursor (8), the
 // time of the record there (8), next number (8), base of the last segment (8),
-// its size (8), and the last number dropped whose gap record is durable (8). The valid slot with the higher generation counts.
+// its size (8), and the last number dropped whose gap record is durable (8). The
+// valid slot with the higher generation counts.
 //
 // # Dropping
 //

@@ -105,7 +105,7 @@ func (f *headFile) read() (h head, found, whole bool, err error) {
 	for slot := range int64(2) {
 		b := make([]byte, headLen)
 		n, err := file.ReadAt(b, slot*blockSize)
-		if n == 0 && err == io.EOF {
+		if n == 0 && errors.Is(err, io.EOF) {
 			continue // not written yet
 		}
 		read, ok := decodeHead(b[:n])

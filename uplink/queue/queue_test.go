@@ -575,7 +575,7 @@ func TestAnUncleanStopIsAGapFromTheLastBlockToTheNextStart(t *testing.T) {
 	ok(t, q.Append(Urgent, minute(5), []byte("alarm")))
 	d.Restart()
 	c.set(minute(6))
-	q, r = open(t, d, c, 3)
+	_, r = open(t, d, c, 3)
 	expect("killed after a block", r, minute(4), minute(6))
 
 	d.Restart()
@@ -586,13 +586,13 @@ func TestAnUncleanStopIsAGapFromTheLastBlockToTheNextStart(t *testing.T) {
 	ok(t, q.Append(History, minute(10), []byte(text(2))))
 	ok(t, q.Close())
 	c.set(minute(20))
-	q, r = open(t, d, c, 5)
+	_, r = open(t, d, c, 5)
 	if !r.Clean || len(r.Gaps) != 0 || r.NewEpoch {
 		t.Errorf("after a clean stop: %+v", r)
 	}
 	d.Restart()
 	c.set(minute(22))
-	q, r = open(t, d, c, 6)
+	_, r = open(t, d, c, 6)
 	expect("killed after a clean stop and nothing said", r, minute(20), minute(22))
 
 	d.Restart()

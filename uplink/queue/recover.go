@@ -96,7 +96,7 @@ func (q *Queue) recover() (Recovery, error) {
 		if found {
 			was = h.lanes[i]
 		}
-		spans, same, err := q.recoverLane(l, was, found, clean)
+		spans, same, err := q.recoverLane(l, was, found, clean, now)
 		if err != nil {
 			return Recovery{}, err
 		}
@@ -187,8 +187,8 @@ func (q *Queue) list() (files int, err error) {
 
 // recoverLane sets up a lane from its files and what the head says. It returns
 // what is lost, and whether the lane ends exactly as the head says. found: there
-// is a head.
-func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool) (lost []span, same bool, err error) {
+// is a head. now is the time of a loss that nothing dates.
+func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64) (lost []span, same bool, err error) {
 	l.durable, l.told = was.cursor, was.told
 	if was.cursor >= l.cursor { // else a tomb is beyond it
 		l.moveCursor(was.cursor, was.stamp)
@@ -245,6 +245,9 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool) (lost []sp
 			continue // it had arrived
 		}
 		s = s.ordered()
+		if s.since == noTime { // nothing tells when it was
+			s.since, s.until = now, now
+		}
 		lost = append(lost, s)
 		l.known = append(l.known, s)
 		l.damaged += s.count()

@@ -121,7 +121,7 @@ func scanAll(s *scanner, after uint64) (tail, error) {
 	for {
 		expected := s.want
 		e, err := s.next()
-		if err == io.EOF || errors.Is(err, errShort) {
+		if errors.Is(err, io.EOF) || errors.Is(err, errShort) {
 			return t, nil
 		}
 		if err != nil {
