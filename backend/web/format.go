@@ -67,6 +67,11 @@ func label(point string) string {
 	if rest, ok := strings.CutPrefix(s, "pump"); ok && rest != "" && unicode.IsDigit(rune(rest[0])) {
 		s = "pump " + rest
 	}
+	for _, word := range []string{"dc", "mpp"} { // abbreviations
+		if rest, ok := strings.CutPrefix(s, word+" "); ok {
+			return strings.ToUpper(word) + " " + rest
+		}
+	}
 	if s == "" {
 		return s
 	}

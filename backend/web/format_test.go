@@ -37,6 +37,7 @@ func TestAValueKeepsItsWidthAndItsExactness(t *testing.T) {
 func TestLabelsAreWordsOfPeople(t *testing.T) {
 	for point, want := range map[string]string{
 		"head": "Head", "motor_temperature": "Motor temperature", "pump3_speed": "Pump 3 speed", "pumps_present": "Pumps present", "": "",
+		"dc_link_voltage": "DC link voltage", "mpp_voltage": "MPP voltage",
 	} {
 		if got := label(point); got != want {
 			t.Errorf("%q: got %q, want %q", point, got, want)

@@ -7,38 +7,37 @@ cd "$(dirname "$0")/../.."
 GO=${GO:-go}
 step() { printf '\n== %s\n' "$*"; }
 
-# program → Debian package that brings it
-declare -A needs=(
-  [chromium]=chromium
-  [/usr/bin/protoc]=protobuf-compiler
-  [qemu-arm-static]=qemu-user-static
-  [mbpoll]=mbpoll
-  [cc]=gcc
-  [ip]=iproute2
-  [ss]=iproute2
-)
-packages=()
-missing() {
-  for program in "${!needs[@]}"; do
-    command -v "$program" >/dev/null || echo "$program"
-  done
-  # libraries have no program to look for
-  [ -e /usr/include/modbus/modbus.h ] || echo libmodbus-dev
-  # Debian's own Python: the first python3 in the path may be another one,
-  # that does not see Debian's packages
-  /usr/bin/python3 -c 'import google.protobuf' 2>/dev/null || echo python3-protobuf
-  [ -e /usr/lib/python3/dist-packages/pymodbus ] || echo python3-pymodbus
+# Each Debian package that the tests use, and how to tell that it is there.
+needs() {
+  cat <<'END'
+chromium           command -v chromium
+fonts-dejavu-core  test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+gcc                command -v cc
+iproute2           command -v ip && command -v ss
+libmodbus-dev      test -e /usr/include/modbus/modbus.h
+mbpoll             command -v mbpoll
+protobuf-compiler  test -x /usr/bin/protoc
+python3-protobuf   /usr/bin/python3 -c 'import google.protobuf'
+python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
+qemu-user-static   command -v qemu-arm-static
+END
 }
-for m in $(missing); do packages+=("${needs[$m]:-$m}"); done
-if [ ${#packages[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  step "installing ${packages[*]}"
+missing() {
+  needs | while read -r package check; do
+    bash -c "$check" >/dev/null 2>&1 </dev/null || echo "$package"
+  done
+}
+packages=$(missing)
+if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  step "installing" $packages
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -q && apt-get install -qy --no-install-recommends "${packages[@]}"; } >/tmp/penstock-apt.log 2>&1 ||
+  # shellcheck disable=SC2086
+  { apt-get update -q && apt-get install -qy --no-install-recommends $packages; } >/tmp/penstock-apt.log 2>&1 ||
     { echo "apt-get failed:"; tail -n 20 /tmp/penstock-apt.log; }
 fi
 absent=$(missing)
 if [ -n "$absent" ] && [ -n "${CI:-}" ]; then
-  echo "missing tools, and CI is set: $absent" >&2
+  echo "missing tools, and CI is set: Debian packages" $absent >&2
   exit 1
 fi
 
@@ -67,7 +66,7 @@ run "race" $GO test -race -timeout 15m -short ./fieldbus/... ./uplink/... ./cert
 step "could not run"
 skipped=$(grep -A1 -E '^\s*--- SKIP' "$log" | grep -vE '^--$' || true)
 if [ -n "$skipped$absent" ]; then
-  [ -n "$absent" ] && echo "missing tools: $absent (Debian: ${packages[*]})"
+  [ -n "$absent" ] && echo "missing Debian packages:" $absent
   [ -n "$skipped" ] && echo "$skipped"
   if [ -n "${CI:-}" ] && [ -n "$skipped" ]; then
     failed+=("a skipped test, and CI is set")

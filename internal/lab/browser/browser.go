@@ -213,6 +213,16 @@ type Seen struct {
 
 const patience = 30 * time.Second
 
+// Door opens the page at which one signs in.
+func (b *Browser) Door(url string) error {
+	return b.Do(patience, "opening the page", chromedp.Navigate(url+"/"), chromedp.WaitVisible(chromedp.ID("password")))
+}
+
+// List opens the list of gateways, signed in.
+func (b *Browser) List(url string) error {
+	return b.Do(patience, "opening the list of gateways", chromedp.Navigate(url+"/"), chromedp.WaitVisible(chromedp.ID("gateways")))
+}
+
 // SignIn fills in the form at the door and waits for the list of gateways.
 func (b *Browser) SignIn(v Visit) error {
 	return b.Do(patience, "signing in",
@@ -225,17 +235,12 @@ func (b *Browser) SignIn(v Visit) error {
 	)
 }
 
-// Open follows the link of a gateway in the list, and waits for its first live
-// values.
+// Open follows the link of a gateway in the list.
 func (b *Browser) Open(gateway string) error {
-	if err := b.Do(patience, "opening the gateway "+gateway,
+	return b.Do(patience, "opening the gateway "+gateway,
 		chromedp.Click(chromedp.CSS(fmt.Sprintf("li[data-serial=%q] a", gateway))),
 		chromedp.WaitVisible(chromedp.CSS(".tile")),
-	); err != nil {
-		return err
-	}
-	_, err := Until[bool](b, patience, "live values", `document.querySelector("main").dataset.updates ? true : null`)
-	return err
+	)
 }
 
 // moved finds a large figure that is another than when it was first asked for.
@@ -265,6 +270,11 @@ const ink = `(() => {
 	return n > 20 ? n : null;
 })()`
 
+// Ink waits until the first chart is drawn and counts the pixels of its line.
+func (b *Browser) Ink() (int, error) {
+	return Until[int](b, patience, "the chart to be drawn", ink)
+}
+
 // Watch signs in, opens a gateway by its link in the list, waits until one of
 // its large figures has changed before its eyes and until the chart of the last
 // hour is drawn. A page that complains on its console is a failure.
@@ -279,7 +289,7 @@ func (b *Browser) Watch(v Visit) (Seen, error) {
 	if err != nil {
 		return seen, err
 	}
-	if seen.ChartInk, err = Until[int](b, patience, "the chart to be drawn", ink); err != nil {
+	if seen.ChartInk, err = b.Ink(); err != nil {
 		return seen, err
 	}
 	if v.Screenshot != "" {
