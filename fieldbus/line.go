@@ -10,7 +10,13 @@ import (
 )
 
 // ErrTimeout is returned by Read when the deadline passed without a byte.
-var ErrTimeout = errors.New("nothing was heard before the deadline")
+// Its Timeout method tells it apart where this package is not known.
+var ErrTimeout error = timeoutError{}
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string { return "nothing was heard before the deadline" }
+func (timeoutError) Timeout() bool { return true }
 
 // ErrBabble is returned by Quiet when the line does not fall silent.
 var ErrBabble = errors.New("the line does not fall silent: another master, a stuck transmitter, or A and B swapped")

@@ -1,0 +1,73 @@
+package genibus
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Line is the serial line that a master works on, at 9600 8N1. fieldbus.Line is
+// one.
+type Line interface {
+	// Write sends a telegram in one write, so that no byte of it comes late, and
+	// returns when its first bit left. It need not wait for the last.
+	Write(telegram []byte) (time.Time, error)
+	// Read waits for bytes until the deadline and returns those that are there.
+	// When none came, its error has a method Timeout() bool that says true, as
+	// net.Error has.
+	Read(p []byte, deadline time.Time) (int, error)
+	// Quiet waits until the wire has been silent for d, and empties the receive
+	// buffer. What it heard meanwhile is put into heard.
+	Quiet(d time.Duration, heard []byte) (int, error)
+}
+
+// Clock tells the time and waits.
+type Clock interface {
+	Now() time.Time
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// Times of the protocol (GENIbus Protocol Specification, chapter on timing).
+const (
+	// Gap is the silence between two telegrams.
+	Gap = 3 * time.Millisecond
+	// ReplyMost is how long after a request a device may begin its reply.
+	ReplyMost = 50 * time.Millisecond
+	// AfterMessage is how long the bus is left alone after a Data Message.
+	AfterMessage = 50 * time.Millisecond
+	// NotPolled is how long a device must not have been addressed before it
+	// answers connection requests.
+	NotPolled = 20 * time.Second
+	// RemoteLimit is how long a pump in remote may be left alone before it falls
+	// back to local. KeepAlive is how often a master addresses it at least.
+	RemoteLimit = 6 * time.Second
+	KeepAlive   = 3 * time.Second
+)
+
+// Times of this master.
+const (
+	// patience is how long a reply's first byte is waited for. The specification
+	// advises 60 ms; a driver and a USB adapter hold bytes back for a while.
+	patience = 90 * time.Millisecond
+	// patienceMost bounds what a late device teaches.
+	patienceMost = time.Second
+	// breath is the gap that ends a telegram. On the wire 1.2 ms would do, but
+	// user space sees bytes only when the driver hands them over.
+	breath = 30 * time.Millisecond
+	// quietLeast and quietMost bound the time for which a device is not asked
+	// anything that a late reply could fit.
+	quietLeast = 250 * time.Millisecond
+	quietMost  = 5 * time.Second
+	// courtesy is how long another master must not have been heard before this
+	// one speaks again. A master that is there speaks every 2.5 s.
+	courtesy = 10 * time.Second
+)
+
+// Wire is the time that n bytes take.
+func Wire(n int) time.Duration { return time.Duration(n) * 10 * time.Second / 9600 }
+
+// timeout tells whether a Read ended because nothing came.
+func timeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
