@@ -2,9 +2,11 @@
 // serial line to the endpoint, told once.
 //
 // The buses poll the pumps and hand each reading to the recorder. The recorder
-// seals a block every reporting period and appends it to the queue, on disk. The
-// session publishes what the queue holds and moves its cursor when the endpoint
-// has stored it. Nothing here decides how any of that is done; that is the
+// seals a block every reporting period (every second while somebody looks) and
+// appends it to the queue, on disk; an alarm goes there at once. The session
+// publishes what the queue holds and moves its cursor when the endpoint has stored
+// it. What comes down, a command above all, is carried out on the bus of its pump,
+// and its result goes the way of an alarm. Nothing here decides how any of that is done; that is the
 // business of fieldbus, uplink and certs, which do not know one another.
 //
 // The gateway opens connections and accepts none: its only door is the Unix
@@ -32,6 +34,7 @@ import (
 	"penstock/internal/status"
 	"penstock/internal/telemetry"
 	"penstock/uplink"
+	"penstock/uplink/command"
 	"penstock/uplink/queue"
 	"penstock/uplink/wire"
 )
@@ -46,6 +49,9 @@ type Options struct {
 	Config  config.Config
 	Version string
 	Log     *slog.Logger
+	// ClockTrusted tells whether the time is known to be right; without it
+	// commands are refused. nil: it is, unless it lies before this firmware was made.
+	ClockTrusted func() bool
 }
 
 // Gateway is a running firmware.
@@ -59,6 +65,8 @@ type Gateway struct {
 	buses    []*poll.Bus
 	offsets  []int // of each bus's first group in the catalogue
 	recorder *recorder
+	herald   *herald
+	commands *command.Executor
 	session  *uplink.Session
 }
 
@@ -77,6 +85,10 @@ func New(o Options) (*Gateway, error) {
 	if err := g.openQueue(); err != nil {
 		return nil, err
 	}
+	if err := g.openCommands(); err != nil {
+		return nil, errors.Join(err, g.queue.Close())
+	}
+	g.herald = newHerald(g.queue, catalogue.Meaning(), g.clock, g.log)
 	g.recorder = newRecorder(g.queue, catalogue, o.Config.ReportEvery, g.settled, g.clock, g.log)
 	g.session, err = uplink.NewSession(uplink.Config{
 		Serial:  g.identity.Serial(),
@@ -86,6 +98,7 @@ func New(o Options) (*Gateway, error) {
 		FS:      disk.OS,
 		Dir:     filepath.Join(o.State, "state"),
 		State:   g.state,
+		Down:    g.down,
 		Clock:   g.clock,
 		Rand:    mathrand.Float64,
 		Log:     g.log.With("part", "uplink"),
@@ -159,6 +172,8 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	sessionCtx, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	polling := start(func() { g.poll(ctx) })
 	recording := start(func() { g.recorder.run(ctx, polling) })
+	heralding := start(func() { g.herald.run(ctx, polling) })
+	commanding := start(func() { g.commands.Run(ctx) })
 	publishing := start(func() {
 		_ = g.session.Run(sessionCtx) // it ends with its context and not before
 	})
@@ -171,6 +186,8 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	g.log.Info("stopping")
 	stop(err)
 	<-recording
+	<-heralding
+	<-commanding
 	drain, cancel := context.WithTimeout(sessionCtx, drainTime)
 	if err := g.session.Drain(drain); err != nil {
 		g.log.Info("what is not delivered waits on disk", "err", err)
@@ -200,6 +217,7 @@ func (g *Gateway) poll(ctx context.Context) {
 		wg.Go(func() {
 			err := bus.Run(ctx, func(r telemetry.Reading) {
 				r.Group += g.offsets[i]
+				g.herald.see(r)
 				g.recorder.add(r)
 			})
 			if err != nil && ctx.Err() == nil {

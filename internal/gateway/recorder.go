@@ -36,8 +36,12 @@ type recorder struct {
 
 	full chan struct{} // a block that can take no more asks to be sealed
 
-	mu      sync.Mutex
-	builder *wire.Builder
+	looks chan struct{} // holds one: somebody has begun to look
+
+	mu           sync.Mutex
+	builder      *wire.Builder
+	watchedUntil time.Time     // somebody looks
+	watchedEvery time.Duration // and a block is sealed this often
 
 	// The reporting goroutine owns the rest.
 	packer   wire.Packer
@@ -56,7 +60,7 @@ type sealed struct {
 
 func newRecorder(q appender, c *wire.Catalogue, period time.Duration, settled func() time.Time, clk clock.Clock, log *slog.Logger) *recorder {
 	r := &recorder{queue: q, clock: clk, log: log, period: period, catalogue: c, settled: settled,
-		full: make(chan struct{}, 1), builder: wire.NewBuilder(c)}
+		full: make(chan struct{}, 1), looks: make(chan struct{}, 1), builder: wire.NewBuilder(c)}
 	r.lastUpTo = clk.Now()
 	r.builder.Open(r.lastUpTo)
 	return r
@@ -74,6 +78,32 @@ func (r *recorder) add(reading telemetry.Reading) {
 	}
 }
 
+// watch has blocks sealed more often for the length of a lease.
+func (r *recorder) watch(lease, every time.Duration) {
+	now := r.clock.Now()
+	r.mu.Lock()
+	begins := !now.Before(r.watchedUntil)
+	r.watchedUntil, r.watchedEvery = now.Add(lease), every
+	r.mu.Unlock()
+	if begins {
+		select {
+		case r.looks <- struct{}{}:
+		default: // told already
+		}
+	}
+}
+
+// every is how long a block stays open now.
+func (r *recorder) every() time.Duration {
+	now := r.clock.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Before(r.watchedUntil) {
+		return min(r.period, r.watchedEvery)
+	}
+	return r.period
+}
+
 // run seals every period until ctx ends, and then once more: a stop loses
 // nothing. The buses must have stopped by the time that stopped is closed.
 func (r *recorder) run(ctx context.Context, stopped <-chan struct{}) {
@@ -83,10 +113,12 @@ func (r *recorder) run(ctx context.Context, stopped <-chan struct{}) {
 			select {
 			case <-r.full:
 				cancel()
+			case <-r.looks:
+				cancel()
 			case <-wait.Done():
 			}
 		}()
-		_ = r.clock.Sleep(wait, r.period) // its error says that it was cut short
+		_ = r.clock.Sleep(wait, r.every()) // its error says that it was cut short
 		cancel()
 		if ctx.Err() != nil {
 			<-stopped

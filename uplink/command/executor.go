@@ -85,7 +85,8 @@ func (e *Executor) Run(ctx context.Context) {
 	}
 	e.mu.Unlock()
 	<-ctx.Done()
-	e.workers.Wait()
+	wg := &e.workers
+	wg.Wait() // their actions end with ctx
 }
 
 // Take takes a command that has come down. It does not wait for it.

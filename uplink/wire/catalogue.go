@@ -27,6 +27,12 @@ type Catalogue struct {
 	Name   Name
 	Body   []byte // of a record of KindCatalogue
 	groups []telemetry.Group
+	pumps  []telemetry.Pump
+}
+
+// Meaning is the catalogue that was encoded.
+func (c *Catalogue) Meaning() telemetry.Catalogue {
+	return telemetry.Catalogue{Pumps: c.pumps, Groups: c.groups}
 }
 
 // NewCatalogue checks and encodes c.
@@ -75,7 +81,7 @@ func NewCatalogue(c telemetry.Catalogue) (*Catalogue, error) {
 	if len(body)+recordOverhead > MaxRecord {
 		return nil, fmt.Errorf("catalogue: %d bytes, more than the %d that an endpoint takes", len(body), MaxRecord)
 	}
-	return &Catalogue{Name: NameOf(body), Body: body, groups: c.Groups}, nil
+	return &Catalogue{Name: NameOf(body), Body: body, groups: c.Groups, pumps: c.Pumps}, nil
 }
 
 // unlessOne leaves the usual factor out; the decoder reads 0 as 1.
