@@ -29,6 +29,8 @@ package endpoint
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -36,6 +38,7 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"penstock/backend/store"
 	"penstock/certs/pki"
@@ -182,8 +185,18 @@ func (e *Endpoint) connection(ctx context.Context, secure *tls.Conn) {
 	if err := secure.SetDeadline(e.cfg.Clock.Now().Add(handshakeTime)); err != nil {
 		return
 	}
-	err = e.engine.EstablishConnection("mqtt", c)
+	if err = e.engine.EstablishConnection("mqtt", c); c.broken == nil && !lost(err) {
+		c.violates(e, err) // what the engine saw before any hook: no MQTT, or too large
+	}
 	c.log.Debug("connection ended", "err", err)
+}
+
+// lost tells whether a connection ended as connections do: by either side, or by
+// the network.
+func lost(err error) bool {
+	var network net.Error
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, packets.ErrServerUnavailable) || errors.Is(err, packets.ErrServerBusy) || errors.As(err, &network)
 }
 
 // conn is a gateway's connection, as the engine holds it.
@@ -192,8 +205,19 @@ type conn struct {
 	serial string
 	log    *slog.Logger
 
-	down    downlink
-	session uint64 // as the gateway counts them, 0: not said yet; the engine's reading goroutine owns it
+	down downlink
+
+	// The engine's reading goroutine owns these.
+	session   uint64 // as the gateway counts them, 0: not said yet
+	connected bool   // CONNECT has come
+	broken    error  // the rule that was broken
+}
+
+// violates notes what a gateway did that it may not.
+func (c *conn) violates(e *Endpoint, what error) {
+	c.broken = what
+	c.log.Warn("connection closed for what the gateway did", "what", what)
+	e.stats.violations.Add(1)
 }
 
 func (e *Endpoint) add(ctx context.Context, c *conn) bool {

@@ -39,9 +39,15 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	if !ok {
 		return pk, packets.ErrRejectPacket
 	}
-	if err := judge(c.serial, pk); err != nil {
-		h.e.stats.violations.Add(1)
-		c.log.Warn("connection closed for what the gateway did", "what", err)
+	err := judge(c.serial, pk)
+	if pk.FixedHeader.Type == packets.Connect {
+		if c.connected {
+			err = errors.New("a second CONNECT")
+		}
+		c.connected = true
+	}
+	if err != nil {
+		c.violates(h.e, err)
 		return pk, packets.ErrRejectPacket
 	}
 	return pk, nil
