@@ -13,7 +13,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"testing"
-	"time"
 
 	"penstock/certs/pki"
 	"penstock/internal/clock"
@@ -26,8 +25,9 @@ const Dir = "/ca"
 
 // Authorities are a whole infrastructure with its keys.
 type Authorities struct {
-	CA *pki.CA
-	FS disk.FS
+	CA    *pki.CA
+	FS    disk.FS
+	Clock clock.Clock
 
 	Root, Factory, Operational, Servers *pki.Authority
 }
@@ -38,7 +38,7 @@ func New(t testing.TB) *Authorities { return At(t, clock.System) }
 // At makes authorities by that clock.
 func At(t testing.TB, clk clock.Clock) *Authorities {
 	t.Helper()
-	a := &Authorities{FS: faultdisk.New()}
+	a := &Authorities{FS: faultdisk.New(), Clock: clk}
 	var err error
 	if a.CA, err = pki.OpenCA(a.FS, Dir, clk, rand.Reader); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func (a *Authorities) Enrolled(t testing.TB, serial string) tls.Certificate {
 func (a *Authorities) Server(t testing.TB, hosts ...string) tls.Certificate {
 	t.Helper()
 	key := Key(t)
-	leaf, err := a.Servers.IssueServer(hosts, key.Public(), time.Now(), rand.Reader)
+	leaf, err := a.Servers.IssueServer(hosts, key.Public(), a.Clock.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
