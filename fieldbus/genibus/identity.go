@@ -1,6 +1,9 @@
 package genibus
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Connection is what a device says of itself in answer to a connection request.
 type Connection struct {
@@ -58,4 +61,51 @@ func ParseConnection(pdu []byte) (c Connection, err error) {
 		return Connection{}, errConnection
 	}
 	return c, nil
+}
+
+// Identity is who a device is.
+type Identity struct {
+	Address, Group        byte
+	Buffer                int // bytes, see Room
+	Family, Type, Version byte
+	Name, Serial          string // "" where the device does not tell
+}
+
+// Identify asks the device at an address who it is. Parts that it does not tell
+// stay zero. To be addressed also silences it: it answers no connection request
+// for NotPolled.
+func (m *Master) Identify(ctx context.Context, address byte) (Identity, error) {
+	id := Identity{Address: address, Buffer: SmallestBuffer}
+	pdu := AppendGet(AppendGet(AppendGet(nil, ProtocolData, itemBuffer),
+		Measured, itemFamily, itemType, itemVersion), Configuration, itemGroup)
+	reply, err := m.Try(ctx, address, pdu, SmallestBuffer)
+	if err != nil {
+		return id, err
+	}
+	for rest := reply; ; {
+		a, more, ok, _ := Next(rest)
+		if !ok {
+			break
+		}
+		rest = more
+		switch {
+		case a.Ack() != OK:
+		case a.Class == ProtocolData:
+			id.Buffer = max(int(a.Data[0]), SmallestBuffer)
+		case a.Class == Measured:
+			id.Family, id.Type, id.Version = a.Data[0], a.Data[1], a.Data[2]
+		case a.Class == Configuration:
+			id.Group = a.Data[0]
+		}
+	}
+	for _, text := range []struct {
+		id  byte
+		dst *string
+	}{{TextName, &id.Name}, {TextSerial, &id.Serial}} {
+		_, err := m.Collect(ctx, address, Text, Get, []byte{text.id}, id.Buffer, func(_ byte, data []byte) { *text.dst = String(data) })
+		if err != nil {
+			return id, err
+		}
+	}
+	return id, nil
 }

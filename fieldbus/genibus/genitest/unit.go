@@ -27,6 +27,8 @@ type Unit struct {
 	// Set is called before an item is set or a command (value 0) carried out;
 	// false refuses it. Nil takes everything.
 	Set func(it Item, value byte) bool
+	// Nameless makes the unit refuse what it does not know without saying which.
+	Nameless bool
 	// Deaf makes the unit answer nothing.
 	Deaf bool
 	// Addressed counts the requests to the unit's own address.
@@ -87,6 +89,9 @@ func (u *Unit) answer(pdu []byte) (out []byte) {
 func (u *Unit) one(a genibus.APDU) genibus.APDU {
 	got := genibus.APDU{Class: a.Class}
 	refuse := func(ack genibus.Ack, data ...byte) genibus.APDU {
+		if u.Nameless {
+			return genibus.APDU{Class: a.Class, Code: byte(genibus.Illegal)}
+		}
 		return genibus.APDU{Class: a.Class, Code: byte(ack), Data: data}
 	}
 	switch a.Operation() {
