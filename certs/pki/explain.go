@@ -63,7 +63,11 @@ func certificateFault(err error) string {
 	switch {
 	case errors.As(err, &unknown):
 		// Its own text may name what stood in the way of a chain to our roots.
-		if _, hint, ok := strings.Cut(unknown.Error(), " (possibly because of "); ok {
+		_, hint, ok := strings.Cut(unknown.Error(), " (possibly because of ")
+		if ok && strings.Contains(hint, "verification failure") { // everybody's root is named alike
+			return "it comes from another authority than ours, though that has the same name"
+		}
+		if ok {
 			return "no chain leads from it to an authority of ours, possibly because of " + strings.TrimSuffix(hint, ")")
 		}
 		return "it comes from another authority than ours"

@@ -1,0 +1,331 @@
+package certs_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"penstock/certs"
+	"penstock/certs/pki"
+	"penstock/certs/pki/pkitest"
+	"penstock/internal/disk"
+	"penstock/internal/disk/faultdisk"
+)
+
+var facts = certs.Factory{Serial: "GW-0001", Model: "cim550", Board: "lab", AuthURL: "https://cloud.example:8443"}
+
+const dir = "/identity"
+
+// issue signs a request as the backend does.
+func issue(t testing.TB, a *pkitest.Authorities, request []byte) (chain, roots []byte) {
+	t.Helper()
+	leaf, err := a.CA.IssueGateway(request, "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if chain, err = a.CA.Chain(leaf); err != nil {
+		t.Fatal(err)
+	}
+	return chain, a.CA.Roots()
+}
+
+func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
+	a, d := pkitest.New(t), faultdisk.New()
+	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Load(d, dir, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
+		t.Errorf("before its certificate: %v", err)
+	}
+	chain, roots := issue(t, a, request)
+	for range 2 { // the second time changes nothing
+		if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id, err := certs.Load(d, dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.Serial() != "GW-0001" || id.Model() != "cim550" || id.Board() != "lab" || id.AuthURL() != "https://cloud.example:8443" || id.Issuer() != "Penstock Factory Identities" {
+		t.Errorf("%s %s %s %s %s", id.Serial(), id.Model(), id.Board(), id.AuthURL(), id.Issuer())
+	}
+	if p := id.Problem(time.Now()); p != "" {
+		t.Errorf("problem %q", p)
+	}
+	if p := id.Problem(id.NotAfter().Add(time.Hour)); !strings.Contains(p, "expired on") {
+		t.Errorf("after its end: %q", p)
+	}
+	if p := id.Problem(time.Unix(0, 0)); !strings.Contains(p, "is the clock right?") {
+		t.Errorf("in 1970: %q", p)
+	}
+	for name, want := range map[string]os.FileMode{"key.pem": 0o600, "cert.pem": 0o644, "roots.pem": 0o644, "factory.json": 0o644} {
+		if st, err := d.Stat(filepath.Join(dir, name)); err != nil || st.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %o", name, st.Mode(), err, want)
+		}
+	}
+}
+
+func TestProvisioningAgainIsTheSameToTheLastBit(t *testing.T) {
+	d := faultdisk.New()
+	first, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	if err != nil || !bytes.Equal(first, again) {
+		t.Errorf("the request is another one, or %v", err)
+	}
+	replaced, err := certs.Provision(d, dir, facts, true, rand.Reader)
+	if err != nil || bytes.Equal(first, replaced) {
+		t.Errorf("the key was not replaced, or %v", err)
+	}
+}
+
+func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
+	a, d := pkitest.New(t), faultdisk.New()
+	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string, f certs.Factory, says string) {
+		t.Helper()
+		if _, err := certs.Provision(d, dir, f, false, rand.Reader); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "-replace") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	other := facts
+	other.Serial = "GW-0002"
+	refused("another gateway in its folder", other, "holds the identity of GW-0001")
+	chain, roots := issue(t, a, request)
+	if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	refused("a complete identity", facts, "is provisioned as GW-0001 already")
+	if err := d.Remove(filepath.Join(dir, "factory.json")); err != nil {
+		t.Fatal(err)
+	}
+	refused("a key whose facts are gone", facts, "factory.json is gone")
+}
+
+func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
+	a, folder := pkitest.New(t), t.TempDir() // on a real disk
+	request, err := certs.Provision(disk.OS, folder, facts, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, roots := issue(t, a, request)
+	if err := certs.Install(disk.OS, folder, chain, roots, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(folder, "key.pem")
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o644, 0o660} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := certs.Load(disk.OS, folder, time.Now); err == nil || !strings.Contains(err.Error(), "can be read by others") || !strings.Contains(err.Error(), "chmod 600 "+key) {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Load(disk.OS, folder, time.Now); err != nil {
+		t.Errorf("mode 600: %v", err)
+	}
+}
+
+func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
+	a, foreign := pkitest.New(t), pkitest.New(t)
+	d := faultdisk.New()
+	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, roots := issue(t, a, request)
+	foreignChain, foreignRoots := issue(t, foreign, request)
+	other := facts
+	other.Serial = "GW-0002"
+	otherRequest, err := certs.Provision(faultdisk.New(), dir, other, false, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherChain, _ := issue(t, a, otherRequest)
+	expired := pki.EncodeCertificates(sign(t, a, request, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)), a.Factory.Certificate)
+	for what, tc := range map[string]struct {
+		chain, roots []byte
+		says         string
+	}{
+		"of another key":               {otherChain, roots, "another key"},
+		"of another authority":         {foreignChain, roots, "another authority"},
+		"with another root":            {chain, foreignRoots, "another authority"},
+		"that has expired":             {expired, roots, "expired on"},
+		"without its intermediate":     {chain[:bytes.Index(chain[1:], []byte("-----BEGIN"))+1], roots, "another authority"},
+		"that is none":                 {[]byte("hello"), roots, "no PEM certificate"},
+		"cut short":                    {chain[:len(chain)-40], roots, "after certificate 1 comes a PEM block that cannot be read"},
+		"with a key among the roots":   {chain, append(bytes.Clone(roots), []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")...), "where certificates are expected"},
+		"with an intermediate as leaf": {pki.EncodeCertificates(a.Factory.Certificate), roots, "another key"},
+	} {
+		if err := certs.Install(d, dir, tc.chain, tc.roots, time.Now()); err == nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("a chain %s: %v; want %q", what, err, tc.says)
+		}
+		if _, err := certs.Load(d, dir, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
+			t.Fatalf("a chain %s left something behind: %v", what, err)
+		}
+	}
+	if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+		t.Errorf("its own chain: %v", err)
+	}
+	if err := certs.Install(faultdisk.New(), dir, chain, roots, time.Now()); !errors.Is(err, certs.ErrNotProvisioned) {
+		t.Errorf("where nothing was provisioned: %v", err)
+	}
+}
+
+// sign signs a request with a validity of one's own.
+func sign(t *testing.T, a *pkitest.Authorities, request []byte, from, to time.Time) *x509.Certificate {
+	t.Helper()
+	r, err := pki.ParseRequest(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := a.CA.IssueGateway(request, "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := a.Factory.Sign(&x509.Certificate{Subject: pkix.Name{CommonName: r.Subject.CommonName}, DNSNames: good.DNSNames, NotBefore: from, NotAfter: to,
+		ExtKeyUsage: good.ExtKeyUsage, Policies: good.Policies, BasicConstraintsValid: true, KeyUsage: good.KeyUsage}, r.PublicKey, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
+}
+
+// TestThePowerMayGoAtEveryWriteOfProvisioning cuts it at each, in every way that a
+// disk forgets, and runs the bench's script again. What is there must be no
+// identity or a whole one, never two keys for one certificate, and the second run
+// must end well. Replacing an identity must never mix the two.
+func TestThePowerMayGoAtEveryWriteOfProvisioning(t *testing.T) {
+	a := pkitest.New(t)
+	for name, replace := range map[string]bool{"a new gateway": false, "a gateway that is replaced": true} {
+		t.Run(name, func(t *testing.T) {
+			fresh := func() *faultdisk.Disk {
+				d := faultdisk.New()
+				if replace {
+					bench(t, a, d, certs.Factory{Serial: "GW-OLD", Model: "cim280", Board: "lab", AuthURL: "https://old.example"}, false)
+				}
+				return d
+			}
+			d := fresh()
+			before := d.Operations()
+			bench(t, a, d, facts, replace)
+			total := d.Operations()
+			if total-before < 10 {
+				t.Fatalf("the script has %d operations only", total-before)
+			}
+			for n := before + 1; n <= total; n++ {
+				for seed := range uint64(6) {
+					d := fresh()
+					d.CutAt(n)
+					done := bench(t, a, d, facts, replace)
+					after := d.AfterCut(seed)
+					id, err := certs.Load(after, dir, time.Now)
+					switch {
+					case done && err != nil:
+						t.Fatalf("cut at %d, seed %d: it was promised, and is gone: %v", n, seed, err)
+					case err == nil && id.Serial() != facts.Serial && !(replace && id.Serial() == "GW-OLD"):
+						t.Fatalf("cut at %d, seed %d: the identity of %s", n, seed, id.Serial())
+					case err != nil && !errors.Is(err, certs.ErrNotProvisioned):
+						t.Fatalf("cut at %d, seed %d: neither an identity nor none: %v", n, seed, err)
+					}
+					if err == nil && id.Serial() == facts.Serial {
+						continue // complete
+					}
+					if !bench(t, a, after, facts, replace) {
+						t.Fatalf("cut at %d, seed %d: the second run failed", n, seed)
+					}
+					if id, err := certs.Load(after, dir, time.Now); err != nil || id.Serial() != facts.Serial {
+						t.Fatalf("cut at %d, seed %d, after the second run: %v", n, seed, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// bench is the script at the bench: provision, have it signed, install. It tells
+// whether it came to its end.
+func bench(t *testing.T, a *pkitest.Authorities, d disk.FS, f certs.Factory, replace bool) bool {
+	t.Helper()
+	request, err := certs.Provision(d, dir, f, replace, rand.Reader)
+	if err == nil {
+		chain, roots := issue(t, a, request)
+		err = certs.Install(d, dir, chain, roots, time.Now())
+	}
+	if err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func TestFactoryFactsAreCheckedAndTheFaultIsNamed(t *testing.T) {
+	for _, tc := range []struct{ text, says string }{
+		{`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"https://a.example"}`, ""},
+		{`{"serial":"gw-1","model":"cim550","board":"lab","auth_url":"https://a.example"}`, `serial: "gw-1" is not a serial number`},
+		{`{"serial":"GW/+#","model":"cim550","board":"lab","auth_url":"https://a.example"}`, "serial:"},
+		{`{"serial":"GW-0001","model":"cim","board":"lab","auth_url":"https://a.example"}`, "allowed: cim280, cim550"},
+		{`{"serial":"GW-0001","model":"cim550","board":"../x","auth_url":"https://a.example"}`, "board:"},
+		{`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"http://a.example"}`, "allowed: https://HOST"},
+		{`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"https://u:p@a.example"}`, "auth_url:"},
+		{`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"https://a.example:0"}`, "port 0"},
+		{"{\n\"serial\":\"GW-0001\",\n\"colour\":\"red\"}", "line 3"},
+		{`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"https://a.example"} {}`, "something after the object"},
+		{``, "line 1"},
+	} {
+		d := faultdisk.New()
+		if err := disk.MkdirAll(d, dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := disk.WriteFile(d, dir+"/factory.json", []byte(tc.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := certs.Load(d, dir, time.Now)
+		if tc.says == "" {
+			if !errors.Is(err, certs.ErrNotProvisioned) { // the key is what is missing
+				t.Errorf("%s: %v", tc.text, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), dir+"/factory.json") {
+			t.Errorf("%s: %v; want %q", tc.text, err, tc.says)
+		}
+	}
+}
+
+func FuzzFactory(f *testing.F) {
+	f.Add([]byte(`{"serial":"GW-0001","model":"cim550","board":"lab","auth_url":"https://a.example:8443"}`))
+	f.Add([]byte(`{"serial":1}`))
+	f.Add([]byte("{}{}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d := faultdisk.New()
+		if err := disk.MkdirAll(d, dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := disk.WriteFile(d, dir+"/factory.json", text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := certs.Load(d, dir, time.Now)
+		if err == nil {
+			t.Fatal("an identity without a key")
+		}
+		if errors.Is(err, certs.ErrNotProvisioned) && !strings.Contains(fmt.Sprint(err), "key.pem") {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}
