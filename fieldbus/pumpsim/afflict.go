@@ -95,16 +95,20 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 		at := 1 + h.Roll.IntN(len(whole.bytes)-1)
 		t.parts = []part{{pause: whole.pause, bytes: whole.bytes[:at]}, {pause: h.Wait, bytes: whole.bytes[at:]}}
 	}
+	var behind *transmission
 	if h, ok := note(fault.Glue); ok {
 		other := part{bytes: b.foreign(frame, h.Roll)}
 		if h.Roll.IntN(2) == 0 {
 			t.parts = append([]part{other}, t.parts...)
 		} else {
-			t.parts = append(t.parts, other)
+			behind = &transmission{start: start.Add(t.wire(b.mode)), parts: []part{other}}
 		}
 	}
 	e.Sent = true
 	b.put(t)
+	if behind != nil { // not a part of t: the answer is complete before it
+		b.put(behind)
+	}
 	if h, ok := note(fault.Repeat); ok {
 		b.put(&transmission{start: start.Add(t.wire(b.mode) + h.Wait), parts: t.parts})
 	}

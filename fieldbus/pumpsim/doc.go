@@ -20,5 +20,6 @@
 // every value that was lost, invented or passed off as another.
 //
 // The same line also exists without a terminal, in memory and on a simulated
-// clock (Simulator.Port): a million transactions then take seconds.
+// clock (Simulator.Open): a million transactions then take seconds. Parity, which
+// a pseudo-terminal drops, counts there.
 package pumpsim

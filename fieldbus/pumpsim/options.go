@@ -43,12 +43,15 @@ type Options struct {
 	Faults []fault.Rule
 
 	// Served, if set, receives a JSON line for every answer. OnServed, if set,
-	// is called with it; it runs on a goroutine of its own, in order.
+	// is called with it, in order: on a goroutine of its own, or, of a line in
+	// memory, on the one that uses the port, before the call returns that
+	// brought the answer's last byte.
 	Served   io.Writer
 	OnServed func(Served)
 
-	// Clock tells the time. On a pseudo-terminal it must run at the pace of the
-	// world; clock.System if nil. Simulator.Port needs one that it can move.
+	// Clock tells the time; clock.System if nil. One that can be moved (a
+	// MovableClock) makes a line in memory, to be opened with Simulator.Open. Any
+	// other must run at the pace of the world.
 	Clock clock.Clock
 
 	// Log hears of the line's events: opened, closed, unplugged. Nil: nobody.

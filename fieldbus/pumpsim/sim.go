@@ -3,12 +3,12 @@ package pumpsim
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"penstock/fieldbus"
 	"penstock/fieldbus/pumpsim/physics"
 	"penstock/fieldbus/pumpsim/rtu"
 	"penstock/fieldbus/pumpsim/wire"
@@ -17,32 +17,43 @@ import (
 // Simulator is one line with its virtual pumps.
 type Simulator struct {
 	o    Options
-	port *wire.Port // nil for a line in memory
+	port *wire.Port   // nil for a line in memory
+	move MovableClock // nil for a real serial port
 
 	mu    sync.Mutex
 	bus   *bus // guarded by mu, with all the units on it
 	pumps []*Pump
+
+	// Of a line in memory; guarded by mu but for enc and writing, which belong to
+	// the port's user.
+	near    *memoryPort // the port that is open
+	plugIn  time.Time   // until when it is unplugged
+	told    []Served
+	enc     *json.Encoder
+	writing error
 }
 
 // New returns a line without pumps. The serial port exists from here on, and
-// answers once Run is called.
+// answers once Run is called; a line in memory (see Options.Clock) answers once
+// it is opened.
 func New(o Options) (*Simulator, error) {
-	s, err := newSimulator(o)
-	if err != nil {
-		return nil, err
-	}
-	if s.port, err = wire.Open(s.o.Link, s.o.Clock, s.o.Log); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-func newSimulator(o Options) (*Simulator, error) {
 	o = o.withDefaults()
 	if err := o.Mode.Validate(); err != nil {
 		return nil, err
 	}
-	return &Simulator{o: o, bus: newBus(o)}, nil
+	s := &Simulator{o: o, bus: newBus(o)}
+	var memory bool
+	if s.move, memory = o.Clock.(MovableClock); memory {
+		if o.Served != nil {
+			s.enc = json.NewEncoder(o.Served)
+		}
+		return s, nil
+	}
+	var err error
+	if s.port, err = wire.Open(s.o.Link, s.o.Clock, s.o.Log); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // AddPump puts a pump on the line, before or while it runs.
@@ -72,6 +83,7 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 }
 
 // Path is the serial port to open: Options.Link, or the pseudo-terminal itself.
+// Of a line in memory it is empty.
 func (s *Simulator) Path() string {
 	if s.port == nil {
 		return ""
@@ -229,5 +241,3 @@ func (p *Pump) Register(start int) (uint16, error) {
 	}
 	return a.Values[0], nil
 }
-
-var _ = fieldbus.Default
