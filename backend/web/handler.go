@@ -36,6 +36,8 @@ type Store interface {
 	// Subscribe tells of every commit and change of state of a gateway. It
 	// closes the channel of a reader that is too slow.
 	Subscribe(serial string) (updates <-chan store.Update, cancel func())
+	// Watch notes that somebody looks at a gateway, for so long from now.
+	Watch(ctx context.Context, serial string, lease time.Duration) error
 }
 
 var _ Store = (*store.Store)(nil)

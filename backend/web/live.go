@@ -21,6 +21,10 @@ const (
 	// A stream says that it is alive, and asks whether its session is, every so
 	// many looks.
 	beatEvery = 3
+	// While somebody looks the gateway is asked to report often, by a lease that
+	// is renewed every so many looks: it outlasts two that fail.
+	leaseEvery = 3
+	lease      = 60 * time.Second
 	// Commits that follow one another closer than this make one event: a
 	// gateway that comes back sends its queue many records a second.
 	spacing = 200 * time.Millisecond
@@ -184,7 +188,15 @@ func (l *live) follow(ctx context.Context, f *feed) {
 }
 
 func (l *live) tick(ctx context.Context, f *feed) {
-	for n := 1; l.h.clock.Sleep(ctx, lookEvery) == nil; n++ {
+	for n := 1; ; n++ {
+		if n%leaseEvery == 1 {
+			if err := l.h.store.Watch(ctx, f.serial, lease); err != nil && ctx.Err() == nil {
+				l.h.log.Error("the gateway cannot be asked to report more often", "gateway", f.serial, "err", err)
+			}
+		}
+		if l.h.clock.Sleep(ctx, lookEvery) != nil {
+			return
+		}
 		f.note(change{beat: n%beatEvery == 0})
 	}
 }
