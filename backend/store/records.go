@@ -182,21 +182,36 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 			notes = append(notes, n...)
 			continue
 		}
-		r := in.name
-		res, err := record.Exec(in.gateway, r.Epoch[:], int(r.Lane), int64(r.Seq), int64(r.Kind), in.problem == nil, now,
-			in.index.earliest, in.index.latest, in.index.readings, in.publish)
+		put := func(epoch wire.Epoch) (added bool, err error) {
+			res, err := record.Exec(in.gateway, epoch[:], int(in.name.Lane), int64(in.name.Seq), int64(in.name.Kind), in.problem == nil, now,
+				in.index.earliest, in.index.latest, in.index.readings, in.publish)
+			if err != nil {
+				return false, err
+			}
+			n, err := res.RowsAffected()
+			return n > 0, err
+		}
+		added, err := put(in.name.Epoch)
 		if err != nil {
 			return nil, err
 		}
-		if n, err := res.RowsAffected(); err != nil {
-			return nil, err
-		} else if n == 0 {
+		if !added {
 			n, err := repeated(tx, in, now)
 			if err != nil {
 				return nil, err
 			}
+			if n == nil {
+				continue
+			}
 			notes = append(notes, n...)
-			continue
+			// Its readings are as true as the others: it stands among the records,
+			// too, under an epoch made of its content.
+			if added, err = put(forkOf(in.publish)); err != nil {
+				return nil, err
+			}
+			if !added {
+				continue
+			}
 		}
 		if in.problem != nil {
 			notes = append(notes, note{in, "kept, but it cannot be decoded: " + in.problem.Error()})
@@ -215,6 +230,12 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 		}
 	}
 	return notes, nil
+}
+
+// forkOf is the epoch of a record whose own name was taken by another.
+func forkOf(publish []byte) wire.Epoch {
+	hash := sha256.Sum256(publish)
+	return wire.Epoch(hash[:8])
 }
 
 // repeated deals with a record whose name is taken: by itself, or by another.

@@ -9,8 +9,8 @@
 //
 // A record is named by (gateway, epoch, lane, sequence number), exactly. The
 // same name with the same content is a repetition and dropped; with other content it
-// is kept aside and raises an alarm, since two gateways seem to share one
-// identity. At-least-once on the wire becomes exactly-once at rest.
+// is kept, too, under an epoch made of its content, and raises an alarm, since two
+// gateways seem to share one identity, or a disk was rolled back. At-least-once on the wire becomes exactly-once at rest.
 //
 // The database is one SQLite file in write-ahead mode with full
 // synchronisation: what a commit has returned for survives a power cut. One

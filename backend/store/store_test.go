@@ -174,7 +174,7 @@ func TestTheSameNameWithOtherContentIsKeptAndRaisesAnAlarm(t *testing.T) {
 	g.seq = 1
 	other := g.block(t0.Add(time.Hour))
 	keep(t, s, other, other)
-	if c := count(t, s); c.Records != 2 || c.Conflicts != 1 {
+	if c := count(t, s); c.Records != 3 || c.Conflicts != 1 {
 		t.Errorf("counters %+v", c)
 	}
 	alarms, err := s.Alarms(t.Context(), "GW-1")

@@ -192,3 +192,14 @@ func (s *Site) Abandon() {
 		}
 	}
 }
+
+// Cloud runs penstock-cloud with a verb on the site's backend, as an operator
+// would, and returns what it printed.
+func (s *Site) Cloud(ctx context.Context, verb string, args ...string) (string, error) {
+	argv := append(strings.Fields(verb), append([]string{"-state", s.path("cloud")}, args...)...)
+	out, err := exec.CommandContext(ctx, s.Programs.Cloud, argv...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("penstock-cloud %s: %w\n%s", strings.Join(argv, " "), err, out)
+	}
+	return string(out), nil
+}
