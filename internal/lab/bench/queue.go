@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,12 +60,12 @@ func runQueueJob(ctx context.Context, program string, j queueJob) (d queueDone, 
 
 // queueBench works in a temporary folder (TMPDIR): that should be on a disk, and
 // not in memory.
-func queueBench(ctx context.Context, emit func(Metric)) error {
+func queueBench(ctx context.Context, emit func(Metric)) (err error) {
 	shop, err := newWorkshop(ctx)
 	if err != nil {
 		return err
 	}
-	defer shop.close()
+	defer func() { err = errors.Join(err, shop.close()) }()
 	ours, err := shop.build(ctx, "internal/lab/bench/queuesubject", "queuesubject")
 	if err != nil {
 		return err
