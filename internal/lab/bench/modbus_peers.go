@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,15 +17,16 @@ import (
 
 // master is a program that reads registers, ours or a peer.
 type master struct {
-	name string // "" is ours
-	argv func(job) []string
+	name    string // "" is ours
+	argv    func(job) []string
+	problem error // why it cannot run
 }
 
 // job is what a master is asked to do; see internal/lab/peers/client.
 type job struct {
 	port              string
 	baud, regs, count int
-	step              int
+	list              string // file of the reads to make instead
 	timeout           time.Duration
 	attempts          int // ours only
 	log, raw          bool
@@ -41,7 +42,7 @@ type done struct {
 func (j job) flags() []string {
 	args := []string{
 		"-port", j.port, "-baud", strconv.Itoa(j.baud), "-regs", strconv.Itoa(j.regs), "-count", strconv.Itoa(j.count),
-		"-step", strconv.Itoa(j.step), "-timeout", j.timeout.String(),
+		"-list", j.list, "-timeout", j.timeout.String(),
 	}
 	if j.log {
 		args = append(args, "-log")
@@ -142,32 +143,37 @@ func subject(argv ...string) master {
 	}}
 }
 
-// peers are the masters of others that could be built. The error says which
-// could not.
-func (w *workshop) peers(ctx context.Context) ([]master, error) {
-	var found []master
-	client, err := w.build(ctx, "internal/lab/peers/client", "client")
-	if err == nil {
-		for _, name := range []string{"goburrow", "simonvetter"} {
-			found = append(found, master{name, func(j job) []string {
-				return append([]string{client, "-peer", name}, j.flags()...)
-			}})
-		}
-	}
-	c, errC := w.libmodbus(ctx)
-	if errC == nil {
-		found = append(found, master{"libmodbus", func(j job) []string {
-			verbose := "0"
-			if j.log {
-				verbose = "1"
-			}
-			return []string{
-				c, j.port, strconv.Itoa(j.baud), strconv.Itoa(j.regs), strconv.Itoa(j.count), strconv.Itoa(j.step),
-				strconv.FormatInt(j.timeout.Milliseconds(), 10), verbose,
-			}
+// peers are the masters of others. One that could not be built has the reason
+// as its problem.
+func (w *workshop) peers(ctx context.Context) (all []master) {
+	client, problem := w.build(ctx, "internal/lab/peers/client", "client")
+	for _, name := range []string{"goburrow", "simonvetter", "grid-x"} {
+		all = append(all, master{name: name, problem: problem, argv: func(j job) []string {
+			return append([]string{client, "-peer", name}, j.flags()...)
 		}})
 	}
-	return found, errors.Join(err, errC)
+	c, problem := w.libmodbus(ctx)
+	return append(all, master{name: "libmodbus", problem: problem, argv: func(j job) []string {
+		verbose := "0"
+		if j.log {
+			verbose = "1"
+		}
+		return []string{
+			c, j.port, strconv.Itoa(j.baud), strconv.Itoa(j.regs), strconv.Itoa(j.count), j.list,
+			strconv.FormatInt(j.timeout.Milliseconds(), 10), verbose,
+		}
+	}})
+}
+
+// present leaves out masters that cannot run, and emits a line that says why,
+// and those that are not wanted.
+func present(all []master, emit func(Metric), unwanted ...string) []master {
+	return slices.DeleteFunc(slices.Clone(all), func(m master) bool {
+		if m.problem != nil {
+			emit(Metric{"peer_missing", 1, "1", map[string]any{"peer": m.name, "reason": m.problem.Error()}})
+		}
+		return m.problem != nil || slices.Contains(unwanted, m.name)
+	})
 }
 
 func (w *workshop) libmodbus(ctx context.Context) (string, error) {

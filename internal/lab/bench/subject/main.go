@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,31 +29,56 @@ func main() {
 	baud := flag.Int("baud", 19200, "speed")
 	regs := flag.Int("regs", 2, "registers in a read")
 	count := flag.Int("count", 61, "reads")
-	step := flag.Int("step", 0, "by how much the start address moves, eight times in turn")
+	list := flag.String("list", "", "file of the reads to make, a line each: device start count")
 	timeout := flag.Duration("timeout", time.Second, "of a read from a device whose pace is unknown")
 	attempts := flag.Int("attempts", 1, "how often a request is sent")
 	verbose := flag.Bool("log", false, "write a line for each read")
 	raw := flag.Bool("raw", false, "send frames through the transporter alone")
 	flag.Parse()
-	if err := run(*port, *baud, *regs, *count, *step, *attempts, *timeout, *verbose, *raw); err != nil {
+	reads := slices.Repeat([]modbus.Request{{Address: 1, Start: 200, Count: *regs}}, *count)
+	if *list != "" {
+		var err error
+		if reads, err = load(*list); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for i := range reads {
+		reads[i].First, reads[i].Last, reads[i].Attempts = 100, 500, *attempts
+	}
+	if err := run(*port, *baud, reads, *timeout, *verbose, *raw); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(port string, baud, regs, count, step, attempts int, timeout time.Duration, verbose, raw bool) error {
+func load(name string) (reads []modbus.Request, err error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var r modbus.Request
+		if _, err := fmt.Sscan(line, &r.Address, &r.Start, &r.Count); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", name, line, err)
+		}
+		reads = append(reads, r)
+	}
+	return reads, nil
+}
+
+func run(port string, baud int, reads []modbus.Request, timeout time.Duration, verbose, raw bool) error {
 	mode := fieldbus.Mode{Baud: baud, Parity: fieldbus.EvenParity, StopBits: 1}
 	line := fieldbus.NewLine(port, mode, fieldbus.OpenSerial, clock.System)
 	if err := line.Open(); err != nil {
 		return err
 	}
 	defer fieldbus.Prompt()()
-	read := reader(line, regs, attempts, timeout)
+	read := reader(line, timeout)
 	if raw {
-		read = frames(line, regs)
+		read = frames(line, reads[0].Count)
 	}
 
 	out := bufio.NewWriter(os.Stdout)
-	dst := make([]uint16, regs)
+	var dst [modbus.MaxRegisters]uint16
 	answered, failed := 0, 0
 	var mono unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono); err != nil {
@@ -60,20 +86,20 @@ func run(port string, baud, regs, count, step, attempts int, timeout time.Durati
 	}
 	began := time.Now()
 	used, made := cpu(), mallocs()
-	for i := range count {
-		start := uint16(200 + i%8*step)
-		at, err := read(start, dst)
+	for _, r := range reads {
+		at, err := read(r, dst[:r.Count])
 		if err != nil {
 			failed++
-			if verbose {
-				fmt.Fprintln(out, start, 0, "error")
-			}
-			continue
+		} else {
+			answered++
 		}
-		answered++
-		if verbose {
+		switch {
+		case !verbose:
+		case err != nil:
+			fmt.Fprintln(out, 0, "error")
+		default:
 			stated := mono.Nano()/1000 + at.Sub(began).Microseconds()
-			fmt.Fprintln(out, start, stated, strings.Trim(fmt.Sprint(dst), "[]"))
+			fmt.Fprintln(out, stated, strings.Trim(fmt.Sprint(dst[:r.Count]), "[]"))
 		}
 	}
 	made, used = mallocs()-made, cpu()-used
@@ -81,14 +107,15 @@ func run(port string, baud, regs, count, step, attempts int, timeout time.Durati
 	return out.Flush()
 }
 
-type readFunc func(start uint16, dst []uint16) (time.Time, error)
+type readFunc func(r modbus.Request, dst []uint16) (time.Time, error)
 
 // reader reads through the master.
-func reader(line *fieldbus.Line, regs, attempts int, timeout time.Duration) readFunc {
+func reader(line *fieldbus.Line, timeout time.Duration) readFunc {
 	m := modbus.NewMaster(line)
-	m.SetTiming(1, modbus.Timing{ReplyMax: timeout})
-	return func(start uint16, dst []uint16) (time.Time, error) {
-		r := modbus.Request{Address: 1, Start: start, Count: regs, First: 100, Last: 500, Attempts: attempts}
+	for address := range 247 {
+		m.SetTiming(byte(address+1), modbus.Timing{ReplyMax: timeout})
+	}
+	return func(r modbus.Request, dst []uint16) (time.Time, error) {
 		return m.Read(context.Background(), r, dst)
 	}
 }
@@ -102,7 +129,7 @@ func frames(line *fieldbus.Line, regs int) readFunc {
 	for i := range adu {
 		adu[i] = sealed([]byte{1, byte(3 + i), 0, 200, 0, byte(regs)})
 	}
-	return func(uint16, []uint16) (time.Time, error) {
+	return func(modbus.Request, []uint16) (time.Time, error) {
 		next ^= 1
 		_, err := t.Send(adu[next])
 		return time.Time{}, err

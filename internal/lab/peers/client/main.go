@@ -1,13 +1,14 @@
 // Command client reads registers through another Go library, so that
 // Penstock's benchmarks can set its figures beside ours.
 //
-// It makes -count reads of -regs registers from 200 on with function 03, one
-// after another, without a retry. With -log it writes a line for each: the
-// start address, the time before the call in microseconds of CLOCK_MONOTONIC,
-// and the values, or the word error. Its last line is "done", the numbers of
-// answered and failed reads, and the processor time that they took in
-// microseconds. The benchmark's own client and the one in ../libmodbus do the
-// same.
+// It makes -count reads of -regs registers from 200 on of device 1, with
+// function 03, one after another, without a retry. With -list FILE it makes the
+// reads that the file's lines name instead: device, start and count. With -log
+// it writes a line for each: the time before the call in microseconds of
+// CLOCK_MONOTONIC, and the values, or the word error. Its last line is "done",
+// the numbers of answered and failed reads, and the processor time that they
+// took in microseconds. The benchmark's own client and the one in ../libmodbus
+// do the same.
 package main
 
 import (
@@ -17,60 +18,74 @@ import (
 	"io"
 	"log"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 	"unsafe"
 
 	goburrow "github.com/goburrow/modbus"
+	gridx "github.com/grid-x/modbus"
 	simonvetter "github.com/simonvetter/modbus"
 )
 
-// reader reads count registers from start on into dst.
-type reader func(start uint16, dst []uint16) error
+// read is one of the reads to make.
+type read struct {
+	device       byte
+	start, count uint16
+}
+
+// reader makes a read, and returns its values.
+type reader func(read) ([]uint16, error)
+
+var openers = map[string]func(port string, baud int, timeout time.Duration) (reader, error){
+	"goburrow": openGoburrow, "grid-x": openGridX, "simonvetter": openSimonvetter,
+}
 
 func main() {
-	peer := flag.String("peer", "", "goburrow or simonvetter")
+	peer := flag.String("peer", "", "goburrow, grid-x or simonvetter")
 	port := flag.String("port", "", "serial port, 8E1")
 	baud := flag.Int("baud", 19200, "speed")
 	regs := flag.Int("regs", 2, "registers in a read")
 	count := flag.Int("count", 61, "reads")
-	step := flag.Int("step", 0, "by how much the start address moves, eight times in turn")
+	list := flag.String("list", "", "file of the reads to make, a line each: device start count")
 	timeout := flag.Duration("timeout", time.Second, "of a read")
 	verbose := flag.Bool("log", false, "write a line for each read")
 	flag.Parse()
 
-	var read reader
-	var err error
-	switch *peer {
-	case "goburrow":
-		read, err = openGoburrow(*port, *baud, *timeout)
-	case "simonvetter":
-		read, err = openSimonvetter(*port, *baud, *timeout)
-	default:
-		err = fmt.Errorf("unknown peer %q", *peer)
+	open := openers[*peer]
+	if open == nil {
+		log.Fatalf("unknown peer %q", *peer)
 	}
+	reads := slices.Repeat([]read{{1, 200, uint16(*regs)}}, *count)
+	if *list != "" {
+		var err error
+		if reads, err = load(*list); err != nil {
+			log.Fatal(err)
+		}
+	}
+	get, err := open(*port, *baud, *timeout)
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	out := bufio.NewWriter(os.Stdout)
-	dst := make([]uint16, *regs)
 	answered, failed := 0, 0
 	before := cpu()
-	for i := range *count {
-		start := uint16(200 + i%8**step)
+	for _, r := range reads {
 		at := monotonic()
-		if err := read(start, dst); err != nil {
+		values, err := get(r)
+		if err != nil {
 			failed++
-			if *verbose {
-				fmt.Fprintln(out, start, at, "error")
-			}
-			continue
+		} else {
+			answered++
 		}
-		answered++
-		if *verbose {
-			fmt.Fprintln(out, start, at, strings.Trim(fmt.Sprint(dst), "[]"))
+		switch {
+		case !*verbose:
+		case err != nil:
+			fmt.Fprintln(out, at, "error")
+		default:
+			fmt.Fprintln(out, at, strings.Trim(fmt.Sprint(values), "[]"))
 		}
 	}
 	fmt.Fprintln(out, "done", answered, failed, (cpu() - before).Microseconds())
@@ -79,24 +94,55 @@ func main() {
 	}
 }
 
+func load(name string) (reads []read, err error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(text)) {
+		var r read
+		if _, err := fmt.Sscan(line, &r.device, &r.start, &r.count); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", name, line, err)
+		}
+		reads = append(reads, r)
+	}
+	return reads, nil
+}
+
 func openGoburrow(port string, baud int, timeout time.Duration) (reader, error) {
 	h := goburrow.NewRTUClientHandler(port)
 	h.BaudRate, h.DataBits, h.Parity, h.StopBits = baud, 8, "E", 1
-	h.SlaveId, h.Timeout, h.IdleTimeout = 1, timeout, 0
+	h.Timeout, h.IdleTimeout = timeout, 0
 	if err := h.Connect(); err != nil {
 		return nil, err
 	}
 	c := goburrow.NewClient(h)
-	return func(start uint16, dst []uint16) error {
-		b, err := c.ReadHoldingRegisters(start, uint16(len(dst)))
-		if err != nil {
-			return err
-		}
-		for i := range dst {
-			dst[i] = uint16(b[2*i])<<8 | uint16(b[2*i+1])
-		}
-		return nil
+	return func(r read) ([]uint16, error) {
+		h.SlaveId = r.device
+		return registers(c.ReadHoldingRegisters(r.start, r.count))
 	}, nil
+}
+
+func openGridX(port string, baud int, timeout time.Duration) (reader, error) {
+	h := gridx.NewRTUClientHandler(port)
+	h.BaudRate, h.DataBits, h.Parity, h.StopBits = baud, 8, "E", 1
+	h.Timeout, h.IdleTimeout = timeout, 0
+	if err := h.Connect(); err != nil {
+		return nil, err
+	}
+	c := gridx.NewClient(h)
+	return func(r read) ([]uint16, error) {
+		h.SetSlave(r.device)
+		return registers(c.ReadHoldingRegisters(r.start, r.count))
+	}, nil
+}
+
+func registers(b []byte, err error) ([]uint16, error) {
+	values := make([]uint16, len(b)/2)
+	for i := range values {
+		values[i] = uint16(b[2*i])<<8 | uint16(b[2*i+1])
+	}
+	return values, err
 }
 
 func openSimonvetter(port string, baud int, timeout time.Duration) (reader, error) {
@@ -110,13 +156,11 @@ func openSimonvetter(port string, baud int, timeout time.Duration) (reader, erro
 	if err := c.Open(); err != nil {
 		return nil, err
 	}
-	if err := c.SetUnitId(1); err != nil {
-		return nil, err
-	}
-	return func(start uint16, dst []uint16) error {
-		v, err := c.ReadRegisters(start, uint16(len(dst)), simonvetter.HOLDING_REGISTER)
-		copy(dst, v)
-		return err
+	return func(r read) ([]uint16, error) {
+		if err := c.SetUnitId(r.device); err != nil {
+			return nil, err
+		}
+		return c.ReadRegisters(r.start, r.count, simonvetter.HOLDING_REGISTER)
 	}, nil
 }
 

@@ -1,5 +1,6 @@
 /* Reads registers through libmodbus; see ../client/main.go for what is asked of
- * it. Arguments: port baud regs count step timeout-ms log(0|1). */
+ * it. Arguments: port baud regs count list timeout-ms log(0|1); the list is a
+ * file, or empty. */
 #include <errno.h>
 #include <modbus.h>
 #include <stdio.h>
@@ -28,19 +29,26 @@ int main(int argc, char **argv)
         return 2;
     }
     int baud = atoi(argv[2]), regs = atoi(argv[3]), count = atoi(argv[4]);
-    int step = atoi(argv[5]), timeout = atoi(argv[6]), verbose = atoi(argv[7]);
+    int timeout = atoi(argv[6]), verbose = atoi(argv[7]);
     uint16_t dst[MODBUS_MAX_READ_REGISTERS];
+    FILE *list = NULL;
 
+    if (argv[5][0] != 0 && (list = fopen(argv[5], "r")) == NULL) {
+        perror(argv[5]);
+        return 1;
+    }
     modbus_t *m = modbus_new_rtu(argv[1], baud, 'E', 8, 1);
-    if (m == NULL || modbus_set_slave(m, 1) != 0 || modbus_connect(m) != 0 ||
+    if (m == NULL || modbus_connect(m) != 0 ||
         modbus_set_response_timeout(m, timeout / 1000, timeout % 1000 * 1000) != 0) {
         fprintf(stderr, "%s: %s\n", argv[1], modbus_strerror(errno));
         return 1;
     }
-    int answered = 0, failed = 0;
+    int answered = 0, failed = 0, device = 1, start = 200;
     long long before = cpu();
-    for (int i = 0; i < count; i++) {
-        int start = 200 + i % 8 * step;
+    for (int i = 0; list != NULL || i < count; i++) {
+        if (list != NULL && fscanf(list, "%d %d %d", &device, &start, &regs) != 3)
+            break;
+        modbus_set_slave(m, device);
         long long at = monotonic();
         int n = modbus_read_registers(m, start, regs, dst);
         if (n == regs)
@@ -49,7 +57,7 @@ int main(int argc, char **argv)
             failed++;
         if (!verbose)
             continue;
-        printf("%d %lld", start, at);
+        printf("%lld", at);
         if (n != regs)
             printf(" error");
         else
