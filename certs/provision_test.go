@@ -160,7 +160,7 @@ func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	otherChain, _ := issue(t, a, otherRequest)
-	expired := pki.EncodeCertificates(sign(t, a, request, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)), a.Factory.Certificate)
+	expired := pki.EncodeCertificates(sign(t, a, request, time.Now().Add(-50*time.Minute), time.Now().Add(-30*time.Minute)), a.Factory.Certificate)
 	for what, tc := range map[string]struct {
 		chain, roots []byte
 		says         string

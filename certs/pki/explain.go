@@ -67,6 +67,9 @@ func certificateFault(err error) string {
 		if ok && strings.Contains(hint, "verification failure") { // everybody's root is named alike
 			return "it comes from another authority than ours, though that has the same name"
 		}
+		if ok && strings.Contains(hint, "cannot sign this kind of certificate") {
+			return "it was issued by a certificate that is not an authority's"
+		}
 		if ok {
 			return "no chain leads from it to an authority of ours, possibly because of " + strings.TrimSuffix(hint, ")")
 		}

@@ -163,3 +163,39 @@ func usageText(usage x509.ExtKeyUsage) string {
 	}
 	return "a client"
 }
+
+// OnlyRole lets gateways with a certificate of that role pass to the next check.
+// The endpoint asks for the operational one; the auth service asks by route, since
+// enrolment takes the factory identity.
+func OnlyRole(role Role, next GatewayCheck) GatewayCheck {
+	return func(serial string, leaf *x509.Certificate) error {
+		g, err := ReadGateway(leaf)
+		if err != nil {
+			return err
+		}
+		if err := g.Must(role); err != nil {
+			return err
+		}
+		return next(serial, leaf)
+	}
+}
+
+// RoleError: a gateway showed a certificate of another role than is required.
+type RoleError struct {
+	Serial         string
+	Shown, Require Role
+}
+
+func (e *RoleError) Error() string {
+	article := map[Role]string{Factory: "a", Operational: "an"}
+	return fmt.Sprintf("%s shows %s %s certificate, and %s %s one is required", e.Serial, article[e.Shown], e.Shown, article[e.Require], e.Require)
+}
+
+// Must is nil when the gateway showed a certificate of that role, else a
+// *RoleError.
+func (g Gateway) Must(role Role) error {
+	if g.Role != role {
+		return &RoleError{g.Serial, g.Role, role}
+	}
+	return nil
+}
