@@ -22,6 +22,8 @@ type Command struct {
 	Tolerance int64          // raw steps by which the result may differ from what was asked for
 	Settle    time.Duration  // the pump may take this long to follow
 	Uncertain string         // why the entry may be wrong; "" when it is not in doubt
+
+	Geni *GeniCommand // how it is sent on GENIbus, instead of Register and Bit
 }
 
 // Value is what a command may be given.

@@ -68,12 +68,14 @@ func vocabulary() string {
 
 func doubts() string {
 	var b strings.Builder
-	b.WriteString("| family | register | point | why |\n|---|---|---|---|\n")
+	b.WriteString("| family | register, or class and item | point | why |\n|---|---|---|---|\n")
 	l := Builtin()
 	for _, name := range l.Names() {
 		p, _ := l.Lookup(name)
 		for _, it := range p.Items {
-			if it.Uncertain != "" {
+			if it.Uncertain != "" && it.Geni != nil {
+				fmt.Fprintf(&b, "| `%s` | %d, %d | `%s` | %s |\n", name, it.Geni.Class, it.Geni.IDs[0], it.Point.Name, it.Uncertain)
+			} else if it.Uncertain != "" {
 				fmt.Fprintf(&b, "| `%s` | %d | `%s` | %s |\n", name, it.Register, it.Point.Name, it.Uncertain)
 			}
 		}

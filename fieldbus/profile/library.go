@@ -118,9 +118,13 @@ func (l *Library) Names() (names []string) {
 
 // Choose finds the family that fits what a module says of itself: the one whose
 // match names most of family, type and version. Of two alike, the first by name.
-func (l *Library) Choose(family, kind, version int) (best *Profile, ok bool) {
+// Only families of the protocol count.
+func (l *Library) Choose(protocol Protocol, family, kind, version int) (best *Profile, ok bool) {
 	most := 0
 	for _, name := range l.Names() {
+		if l.byName[name].Speaks() != protocol {
+			continue
+		}
 		for _, m := range l.byName[name].Match {
 			if n := m.fit(family, kind, version); n > most {
 				best, most = l.byName[name], n

@@ -36,7 +36,9 @@ func Parse(file string, text []byte) (*Profile, error) {
 	if !nameRule.MatchString(p.Name) {
 		r.fail(nil, "", "the file's name is the family's name; allowed: up to 32 of a-z, 0-9 and -, then .yaml")
 	}
-	if body := r.document(text); body != nil {
+	if body := r.document(text); speaks(body, Genibus) {
+		r.genibus(body)
+	} else if body != nil {
 		r.family(body)
 	}
 	if len(r.errs) > 0 {
@@ -67,6 +69,7 @@ func (r *familyReader) family(n ast.Node) {
 	}{
 		{"title", r.text(&r.p.Title, 120)},
 		{"source", r.text(&r.p.Source, 2000)},
+		{"protocol", r.word(new(string), string(Modbus), string(Genibus))},
 		{"numbering", r.oneOfInts(&r.p.Numbering, 0, 1)},
 		{"match", r.list(r.match)},
 		{"line", r.line},

@@ -206,11 +206,11 @@ func TestTheMostPreciseMatchIsChosen(t *testing.T) {
 		family, kind, version int
 		want                  string
 	}{{2, 1, 1, "any"}, {2, 5, 3, "type"}, {2, 5, 0, "version"}, {3, 5, 0, "other"}} {
-		if p, ok := l.Choose(tc.family, tc.kind, tc.version); !ok || p.Name != tc.want {
+		if p, ok := l.Choose(Modbus, tc.family, tc.kind, tc.version); !ok || p.Name != tc.want {
 			t.Errorf("%+v: %v", tc, p)
 		}
 	}
-	if p, ok := l.Choose(9, 1, 1); ok {
+	if p, ok := l.Choose(Modbus, 9, 1, 1); ok {
 		t.Errorf("a stranger was taken for %s", p.Name)
 	}
 }
@@ -231,6 +231,11 @@ func FuzzParse(f *testing.F) {
 		}
 		regs := []uint16{0x1234, 0x5678}
 		for _, it := range p.Items {
+			if it.Geni != nil {
+				raw, _ := it.DecodeGeni(make([]byte, it.Geni.Bytes()), false)
+				telemetry.Text(it.Point.Enum, it.Point.Unit, it.Scale, raw)
+				continue
+			}
 			if it.Block < 0 || it.Block >= len(p.Blocks) || !p.Blocks[it.Block].Contains(it.Register, it.Last()) {
 				t.Fatalf("%s is not in its block", it.Point.Name)
 			}

@@ -22,6 +22,9 @@ type Profile struct {
 	Blocks    []Block   // sorted, apart from one another
 	Items     []Item    // sorted by period, then register
 	Commands  []Command // in the file's order
+
+	Protocol   Protocol // "" is Modbus
+	FirstUnits bool     // GENIbus: its unit table is the one of 2000
 }
 
 // Match is a device that this family reads, as its module identifies it. A nil
@@ -95,6 +98,8 @@ type Item struct {
 	Scale     telemetry.Scale // raw to the vocabulary's unit
 	Period    time.Duration
 	Uncertain string // why the entry may be wrong; "" when it is not in doubt
+
+	Geni *GeniItem // where it is on GENIbus, instead of Block and Register
 }
 
 // Bits is a part of a register: bits Low to High, both included.

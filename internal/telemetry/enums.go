@@ -9,6 +9,7 @@ var enumerations = map[string]map[int64]string{
 		5: "constant differential pressure", 6: "proportional pressure", 7: "constant flow",
 		8: "constant temperature", 9: "constant temperature difference", 10: "constant level",
 		128: "automatic", 129: "automatic, flow limited", 130: "closed loop, sensor", 131: "automatic, constant pressure",
+		255: "another mode", // GENIbus: act_mode1 says "other"
 	},
 	"operation_mode": {
 		0: "automatic", 4: "minimum", 6: "maximum", 7: "user curve", 8: "stop button", 9: "hand",
