@@ -95,7 +95,8 @@ func (p *Port) unplug() {
 func (p *Port) Close() { p.unplug() }
 
 // grace is how long Serve goes on after its context has ended, so that an
-// answer on its way arrives whole.
+// answer on its way arrives whole and is read: closing the terminal would throw
+// away what is in its buffer.
 const grace = time.Second
 
 // Serve joins far to the port until ctx ends. The port stays open.
@@ -152,7 +153,7 @@ func (p *Port) loop(ctx context.Context, far Far, wake int) error {
 			if stopped.IsZero() {
 				stopped = now
 			}
-			if far.Idle() || now.Sub(stopped) > grace {
+			if far.Idle() && p.pty.allRead() || now.Sub(stopped) > grace {
 				return nil
 			}
 		}
@@ -162,6 +163,9 @@ func (p *Port) loop(ctx context.Context, far Far, wake int) error {
 		}
 		if !stopped.IsZero() {
 			next = earlier(next, stopped.Add(grace))
+			if far.Idle() {
+				next = earlier(next, now.Add(time.Millisecond)) // nothing tells when it is read
+			}
 		}
 		ready, err := p.wait(next, wake, stopped.IsZero())
 		if err != nil {

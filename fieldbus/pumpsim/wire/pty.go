@@ -106,6 +106,16 @@ func (p *pty) usersChanged() (opened, closed bool) {
 	return p.users > 0 && was <= 0, p.users <= 0 && was > 0
 }
 
+// allRead tells whether the near end's program has read everything, if there is
+// one.
+func (p *pty) allRead() bool {
+	if p == nil || p.watch >= 0 && p.users <= 0 {
+		return true
+	}
+	n, err := unix.IoctlGetInt(p.near, unix.TIOCINQ)
+	return err != nil || n == 0
+}
+
 // speed is the speed that the program at the near end has set.
 func (p *pty) speed() (int, error) {
 	t, err := unix.IoctlGetTermios(p.near, unix.TCGETS2)
