@@ -27,6 +27,7 @@ type Site struct {
 	PumpsProc, CloudProc, GatewayProc *Process
 
 	addresses Addresses
+	starts    []time.Time // of the gateway
 }
 
 // Addresses are where the backend listens.
@@ -138,6 +139,7 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 	}
 	argv := append(append([]string{}, s.Programs.Gateway...), "run",
 		"-state", s.path("gateway"), "-config", s.path("gateway.yaml"), "-socket", s.Socket())
+	s.starts = append(s.starts, time.Now())
 	s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
 	if err != nil {
 		return err

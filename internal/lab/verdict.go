@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"penstock/backend/store"
@@ -35,7 +36,7 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	served, err := servedOf(s.ServedLog(), catalogue)
+	served, err := servedOf(s.ServedLog(), catalogue, s.starts)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -50,8 +51,10 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 
 // servedOf reads the pumps' log and finds, in each answer, the values of the
 // points that the gateway reads. Answers that were damaged or not sent cannot
-// have been understood and count as not served.
-func servedOf(file string, c telemetry.Catalogue) ([]Served, error) {
+// have been understood and count as not served. starts are the times at which the
+// gateway was started: what it asks first may be what it asked last before it was
+// killed, and is no repetition.
+func servedOf(file string, c telemetry.Catalogue, starts []time.Time) ([]Served, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -59,7 +62,10 @@ func servedOf(file string, c telemetry.Catalogue) ([]Served, error) {
 	defer f.Close()
 	families := profile.Builtin()
 	var served []Served
+	before := map[int]time.Time{} // when each address was asked last
 	err = pumpsim.ReadServed(f, func(a pumpsim.Served) error {
+		repeated := a.Repeat && !slices.ContainsFunc(starts, func(t time.Time) bool { return t.After(before[a.Address]) && t.Before(a.Asked) })
+		before[a.Address] = a.Asked
 		const readHolding, readInput = 3, 4
 		if !a.Sent || a.Altered() || a.Exception != 0 || a.Function != readHolding && a.Function != readInput {
 			return nil
@@ -79,7 +85,7 @@ func servedOf(file string, c telemetry.Catalogue) ([]Served, error) {
 					quality = telemetry.Stale
 				}
 				served = append(served, Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled,
-					Raw: raw, Quality: quality, Repeated: a.Repeat})
+					Raw: raw, Quality: quality, Repeated: repeated})
 			}
 		}
 		return nil
