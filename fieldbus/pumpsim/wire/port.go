@@ -39,7 +39,8 @@ type Port struct {
 	mu   sync.Mutex
 	path string // the near end itself
 
-	pty *pty // nil while unplugged
+	pty  *pty      // nil while unplugged
+	sent time.Time // when bytes were sent last
 }
 
 // Open makes a port. link, if not empty, is a symbolic link by which it can be
@@ -99,6 +100,10 @@ func (p *Port) Close() { p.unplug() }
 // away what is in its buffer.
 const grace = time.Second
 
+// settle is how long the kernel may take to carry bytes to the near end: until
+// then they are in no count of what is unread.
+const settle = 20 * time.Millisecond
+
 // Serve joins far to the port until ctx ends. The port stays open.
 func (p *Port) Serve(ctx context.Context, far Far) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -153,7 +158,7 @@ func (p *Port) loop(ctx context.Context, far Far, wake int) error {
 			if stopped.IsZero() {
 				stopped = now
 			}
-			if far.Idle() && p.pty.allRead() || now.Sub(stopped) > grace {
+			if far.Idle() && now.Sub(p.sent) > settle && p.pty.allRead() || now.Sub(stopped) > grace {
 				return nil
 			}
 		}
@@ -250,6 +255,8 @@ func (p *Port) send(b []byte) time.Time {
 	if p.pty != nil && len(b) > 0 {
 		// An error here means that nobody reads; the master finds out by itself.
 		_, _ = unix.Write(p.pty.far, b)
+		p.sent = p.clk.Now()
+		return p.sent
 	}
 	return p.clk.Now()
 }

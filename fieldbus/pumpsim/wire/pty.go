@@ -109,8 +109,13 @@ func (p *pty) usersChanged() (opened, closed bool) {
 // allRead tells whether the near end's program has read everything, if there is
 // one.
 func (p *pty) allRead() bool {
-	if p == nil || p.watch >= 0 && p.users <= 0 {
+	if p == nil {
 		return true
+	}
+	if p.watch >= 0 {
+		if p.usersChanged(); p.users <= 0 {
+			return true
+		}
 	}
 	n, err := unix.IoctlGetInt(p.near, unix.TIOCINQ)
 	return err != nil || n == 0
