@@ -64,7 +64,7 @@ var errPortClosed = errors.New("port is closed")
 // time. The caller holds mu.
 func (s *Simulator) catchUp(now time.Time) {
 	for {
-		next := s.bus.next()
+		next := s.next()
 		if next.IsZero() || next.After(now) {
 			return
 		}
@@ -72,8 +72,12 @@ func (s *Simulator) catchUp(now time.Time) {
 	}
 }
 
+// next is when something happens if nobody does anything. The caller holds mu.
+func (s *Simulator) next() time.Time { return sooner(s.bus.next(), s.nextEvent()) }
+
 // happen lets happen what is due at a time. The caller holds mu.
 func (s *Simulator) happen(at time.Time) {
+	s.play(at)
 	s.bus.due(at, func(b []byte) time.Time {
 		if p := s.near; p != nil {
 			b = heardIn(p.mode, s.bus.mode, b)
@@ -133,7 +137,7 @@ func (p *memoryPort) Read(b []byte) (n int, err error) {
 	err = p.use(func(now time.Time) {
 		end := now.Add(p.timeout)
 		for len(p.received) == 0 && !p.vanished {
-			next := p.s.bus.next()
+			next := p.s.next()
 			if p.timeout < 0 && next.IsZero() {
 				stuck = true
 				return

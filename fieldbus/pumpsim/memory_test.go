@@ -60,6 +60,15 @@ func newBench(t testing.TB, o pumpsim.Options, faults string, models ...string) 
 	return b
 }
 
+func modeOf(t testing.TB, s string) fieldbus.Mode {
+	t.Helper()
+	m, err := fieldbus.ParseMode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // truthful tells whether values could be what the device measured at the time
 // at or later: one answer to just these registers had them.
 func (b *bench) truthful(address, start int, values []uint16, at time.Time) bool {

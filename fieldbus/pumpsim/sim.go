@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ type Simulator struct {
 	bus   *bus // guarded by mu, with all the units on it
 	pumps []*Pump
 
+	began  time.Time
+	agenda []*event // guarded by mu
+
 	// Of a line in memory; guarded by mu but for enc and writing, which belong to
 	// the port's user.
 	near    *memoryPort // the port that is open
@@ -41,7 +45,7 @@ func New(o Options) (*Simulator, error) {
 	if err := o.Mode.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Simulator{o: o, bus: newBus(o)}
+	s := &Simulator{o: o, bus: newBus(o), began: o.Clock.Now()}
 	var memory bool
 	if s.move, memory = o.Clock.(MovableClock); memory {
 		if o.Served != nil {
@@ -80,6 +84,13 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 	s.bus.units[address] = p.unit
 	s.pumps = append(s.pumps, p)
 	return p, nil
+}
+
+// Pumps are those on the line, in the order in which they were added.
+func (s *Simulator) Pumps() []*Pump {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.pumps)
 }
 
 // Path is the serial port to open: Options.Link, or the pseudo-terminal itself.
@@ -158,6 +169,7 @@ func (l *live) Due(now time.Time, send func([]byte) time.Time) time.Duration {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	b := l.s.bus
+	l.s.play(now)
 	b.due(now, send)
 	if now.Sub(l.ticked) >= tick && len(b.heard) == 0 && !b.active {
 		l.ticked = now
@@ -179,7 +191,7 @@ func (l *live) Next() time.Time {
 	if len(l.s.bus.heard) == 0 && !l.s.bus.active {
 		next = sooner(next, l.ticked.Add(tick))
 	}
-	return next
+	return sooner(next, l.s.nextEvent())
 }
 
 // Idle is wire.Far's.

@@ -1,7 +1,6 @@
 package pumpsim
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -9,7 +8,8 @@ import (
 	"penstock/fieldbus/pumpsim/fault"
 )
 
-// LineConfig is a line as it is written in YAML or assembled from flags.
+// LineConfig is a line as it is written in YAML (see ParseLine) or assembled
+// from flags.
 //
 //	link: /tmp/ttyPUMPS
 //	mode: 19200 8E1
@@ -20,41 +20,32 @@ import (
 //	scenario:
 //	  - {at: 20s, pump: 1, cause: dry_running, for: 15s, every: 2m}
 type LineConfig struct {
-	Link       string        `yaml:"link"`
-	Mode       string        `yaml:"mode"`
-	Turnaround time.Duration `yaml:"turnaround"`
-	Seed       int64         `yaml:"seed"`
-	Faults     string        `yaml:"faults"`
-	Pumps      []PumpConfig  `yaml:"pumps"`
-	Scenario   []Step        `yaml:"scenario"`
+	Link       string
+	Mode       string
+	Turnaround time.Duration // zero: DefaultTurnaround
+	Seed       int64
+	Faults     string // as fault.Parse reads them
+	Pumps      []PumpConfig
+	Scenario   []Step
 }
 
 // PumpConfig is one pump of a LineConfig.
 type PumpConfig struct {
-	Address int    `yaml:"address"`
-	Model   string `yaml:"model"`
-	Local   bool   `yaml:"local"`
-}
-
-// Step brings about the cause of an alarm, or makes a module stale, some time
-// after the start, for a while, perhaps again and again.
-type Step struct {
-	At    time.Duration `yaml:"at"`
-	Pump  int           `yaml:"pump"`  // address
-	Cause string        `yaml:"cause"` // one of physics.Causes, or "stale"
-	For   time.Duration `yaml:"for"`   // zero: for ever
-	Every time.Duration `yaml:"every"` // zero: once
+	Address int
+	Model   string
+	Local   bool
 }
 
 // NewLine makes the simulator that a configuration describes. What the
-// configuration says replaces what deps says (Link, Mode, Turnaround, Seed,
-// Faults).
+// configuration says replaces what deps says.
 func NewLine(c LineConfig, deps Options) (*Simulator, error) {
-	if len(c.Scenario) > 0 {
-		return nil, errors.ErrUnsupported
-	}
 	o := deps
-	o.Link, o.Seed = c.Link, c.Seed
+	if c.Link != "" {
+		o.Link = c.Link
+	}
+	if c.Seed != 0 {
+		o.Seed = c.Seed
+	}
 	if c.Mode != "" {
 		var err error
 		if o.Mode, err = fieldbus.ParseMode(c.Mode); err != nil {
@@ -78,6 +69,12 @@ func NewLine(c LineConfig, deps Options) (*Simulator, error) {
 		if _, err := s.AddPump(PumpOptions{Address: p.Address, Model: p.Model, Local: p.Local}); err != nil {
 			s.Close()
 			return nil, err
+		}
+	}
+	for i, step := range c.Scenario {
+		if err := s.AddStep(step); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("scenario[%d]: %w", i, err)
 		}
 	}
 	return s, nil
