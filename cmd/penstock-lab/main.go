@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -61,16 +62,19 @@ func pumps(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	var o lab.PumpsOptions
 	fs.StringVar(&o.Link, "link", "", "make the serial port appear as `PATH`")
 	fs.StringVar(&o.Served, "served", "", "write what was served to `FILE`, one JSON object a line")
-	fs.IntVar(&o.Pumps, "pumps", 2, "how many pumps, at the addresses 1, 2, …")
-	fs.IntVar(&o.Speed, "speed", 19200, "bit rate of the line")
-	fs.Int64Var(&o.Seed, "seed", 1, "seed of noise and faults")
-	fs.StringVar(&o.Faults, "faults", "", "faults on demand, such as late=0.01:300ms,flip=0.02")
+	fs.StringVar(&o.File, "line", "", "describe the line in the YAML `FILE`: mode, pumps, faults, scenario")
+	fs.StringVar(&o.Pumps, "pumps", "", "`NUMBER` of pumps, or MODEL[@ADDRESS][:local] with commas between (models: "+strings.Join(lab.PumpModels(), ", ")+"); 2 if nothing is said")
+	fs.StringVar(&o.Mode, "speed", "", "`SPEED` and format of the line, such as 9600 or \"38400 8N2\"")
+	fs.DurationVar(&o.Turnaround, "turnaround", 0, "`TIME` that a pump thinks before it answers (default 5ms)")
+	fs.Int64Var(&o.Seed, "seed", 0, "seed of noise and faults")
+	fs.StringVar(&o.Faults, "faults", "", "faults on demand, such as late=0.01:300ms,flip.2=0.02,unplug=@500:2s")
+	fs.StringVar(&o.Scenario, "scenario", "", "what happens, as ADDRESS:CAUSE:AT[:FOR[:EVERY]] with commas between, such as 1:dry_running:20s:15s:2m (causes: "+strings.Join(lab.PumpCauses(), ", ")+")")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		if len(args) > 0 {
 			return cli.Usagef("unexpected argument %q", args[0])
 		}
-		if o.Link == "" {
-			return cli.Usagef("-link is required: where the serial port shall appear")
+		if o.Link == "" && o.File == "" {
+			return cli.Usagef("-link is required: where the serial port shall appear; or -line FILE")
 		}
 		return lab.RunPumps(ctx, o, env.Stdout)
 	}

@@ -42,6 +42,11 @@ func (s Summary) OK() bool {
 // DemoEmail is the demo's one account.
 const DemoEmail = "demo@penstock.example"
 
+// demoScenario makes an alarm come and go: every two minutes the second pump
+// runs dry for twenty seconds. It notices after eight, and restarts by itself ten
+// seconds after the water is back.
+const demoScenario = "2:dry_running:15s:20s:2m"
+
 // Demo brings up a plant with its backend, says where to look, watches it run,
 // ends it in order and judges every value.
 func Demo(ctx context.Context, o DemoOptions) (sum Summary, err error) {
@@ -71,7 +76,7 @@ func Demo(ctx context.Context, o DemoOptions) (sum Summary, err error) {
 	if err != nil {
 		return sum, err
 	}
-	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2}
+	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2, Scenario: demoScenario}
 	defer site.Abandon()
 	password := strings.ToLower(rand.Text()[:12])
 	if err := site.Up(ctx, freeOr("127.0.0.1:8443", "127.0.0.1:8883", "127.0.0.1:8444"), password, say); err != nil {

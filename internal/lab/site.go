@@ -23,6 +23,7 @@ type Site struct {
 	Programs Programs
 	Period   time.Duration // the gateway's reporting period
 	Pumps    int           // virtual pumps on the line
+	Scenario string        // what happens to them, see PumpsOptions
 
 	PumpsProc, CloudProc, GatewayProc *Process
 
@@ -63,7 +64,7 @@ func (s *Site) Addresses() Addresses { return s.addresses }
 // StartPumps brings up the virtual pumps and waits for their serial port.
 func (s *Site) StartPumps(ctx context.Context) (err error) {
 	s.PumpsProc, err = Start("the virtual pumps", s.path("pumps.log"), s.Programs.Lab, "pumps",
-		"-link", s.Port(), "-served", s.ServedLog(), "-pumps", fmt.Sprint(s.Pumps))
+		"-link", s.Port(), "-served", s.ServedLog(), "-pumps", fmt.Sprint(s.Pumps), "-scenario", s.Scenario)
 	if err != nil {
 		return err
 	}
