@@ -100,7 +100,7 @@ func TestARefusalByTheEndpointAsksOncePerAttempt(t *testing.T) {
 			p.e.refuse = code
 			p.start()
 			time.Sleep(time.Hour)
-			asked, tried := len(p.auth.questions()), len(p.e.connects)
+			asked, tried := len(p.auth.questions()), p.e.attempts()
 			if asked != tried || asked < 8 {
 				t.Errorf("CONNACK %d: asked %d times in %d attempts", code, asked, tried)
 			}

@@ -3,6 +3,7 @@ package uplink
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -72,6 +73,13 @@ func (e *endpoint) listen(l net.Listener) {
 	}()
 }
 
+// attempts is how many clients have asked to be connected.
+func (e *endpoint) attempts() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.connects)
+}
+
 // stop ends the endpoint as kill -9 does.
 func (e *endpoint) stop() {
 	e.mu.Lock()
@@ -119,6 +127,11 @@ func (e *endpoint) serve(conn *tls.Conn) {
 	defer conn.NetConn().Close()
 	m, err := packets.ReadPacket(conn)
 	if err != nil {
+		// As pki.Listener does: a refused client may have written already, and a
+		// reset would overtake the alert that says why.
+		raw := conn.NetConn()
+		_ = raw.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, raw)
 		return
 	}
 	connect := m.(*packets.ConnectPacket)

@@ -465,7 +465,7 @@ func TestAQueueThatCannotBeReadIsTriedAgain(t *testing.T) {
 		p.q.broken = nil
 		p.q.mu.Unlock()
 		p.drain(10 * time.Second)
-		if n := len(p.e.connects); n != 1 {
+		if n := p.e.attempts(); n != 1 {
 			t.Errorf("%d connections: a disk's trouble is not the network's", n)
 		}
 	})
