@@ -59,17 +59,18 @@ func (e *PortError) Error() string {
 	if e.Cause != nil {
 		text += fmt.Sprintf(" (%v)", e.Cause)
 	}
-	switch e.Kind {
-	case ErrMissing:
-		text += "; plug the adapter in, or check the name"
-	case ErrBusy:
-		text += "; stop the other program"
-	case ErrPermission:
-		text += "; join the group that owns it (dialout on Debian)"
-	case ErrVanished:
-		text += "; check the adapter and its cable"
+	if next := nextSteps[e.Kind]; next != "" {
+		text += "; " + next
 	}
 	return text
+}
+
+// nextSteps is what a person does about a port.
+var nextSteps = map[error]string{
+	ErrMissing:    "plug the adapter in, or check the name",
+	ErrBusy:       "stop the other program",
+	ErrPermission: "join the group that owns it (dialout on Debian)",
+	ErrVanished:   "check the adapter and its cable",
 }
 
 // Unwrap makes errors.Is find both the kind and the cause.

@@ -29,10 +29,7 @@ func (b *budget) earn(now time.Time) {
 
 func (b *budget) pay(d time.Duration) { b.balance -= d }
 
-// affords tells whether a request that would cost d may be made.
-func (b *budget) affords(d time.Duration) bool { return b.balance >= min(d, savedMost) }
-
-// when is the time at which it may.
+// when is the time at which a request that would cost d may be made.
 func (b *budget) when(d time.Duration, now time.Time) time.Time {
 	short := min(d, savedMost) - b.balance
 	if short <= 0 {

@@ -187,16 +187,6 @@ type rig struct {
 	each     func(telemetry.Reading) // if not nil, called with each reading
 }
 
-// family parses a profile for a test.
-func family(t testing.TB, text string) *profile.Profile {
-	t.Helper()
-	p, err := profile.Parse("test-family.yaml", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func epump(t testing.TB) *profile.Profile {
 	p, ok := profile.Builtin().Lookup("cim-epump")
 	if !ok {

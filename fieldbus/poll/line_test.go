@@ -108,7 +108,7 @@ func TestBusOnALine(t *testing.T) {
 				if clk.Now().Sub(linetest.Epoch) > 2*time.Minute {
 					cancel()
 				}
-				d := bus.devices[(int(x.Group))/2]
+				d := bus.devices[x.Group/2]
 				s := bus.groups[x.Group].Series[x.Series]
 				it, _ := d.Profile.Item(s.Point)
 				switch x.Quality {

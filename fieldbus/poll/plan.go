@@ -29,12 +29,6 @@ func (s *set) union(o set) {
 	}
 }
 
-func (s *set) minus(o set) {
-	for i := range s {
-		s[i] &^= o[i]
-	}
-}
-
 // cost is what reading takes of the bus's time.
 type cost struct {
 	char  time.Duration // one character

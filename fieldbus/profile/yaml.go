@@ -133,11 +133,11 @@ func (r *reader) list(each func(n ast.Node, path string)) field {
 
 // scalar is the text of a plain value.
 func (r *reader) scalar(n ast.Node, path, allowed string) (string, bool) {
-	switch n.(type) {
+	switch n := n.(type) {
 	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, true
 	case *ast.LiteralNode:
-		return strings.TrimSpace(n.(*ast.LiteralNode).Value.Value), true
+		return strings.TrimSpace(n.Value.Value), true
 	}
 	r.fail(n, path, "allowed: %s", allowed)
 	return "", false
