@@ -1,14 +1,13 @@
 package uplink
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"time"
 
 	"penstock/internal/clock"
 	"penstock/internal/disk"
+	"penstock/uplink/link"
 	"penstock/uplink/queue"
 )
 
@@ -50,16 +49,16 @@ type Config struct {
 	// long. nil: nothing is expected, and what comes is logged.
 	Down func(message []byte)
 
-	// Dial opens a TCP connection; by default the machine's usual way. A link
-	// hands in its own.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Links chooses the way out, for each attempt anew; *link.Group does. nil: the
+	// machine's usual way.
+	Links Links
 
 	Clock clock.Clock
 	Rand  func() float64 // in [0,1), for jitter; need not be secret
 	Log   *slog.Logger
 
 	// KeepAlive is how long the connection may be idle before a ping; default
-	// 10 s (ethernet). A metered link takes 240 s.
+	// 10 s (ethernet). A link may say otherwise: a metered one takes 240 s.
 	KeepAlive time.Duration
 	// Spread delays the first connection by a random time up to this, so that a
 	// fleet that lost power together does not come back together. Default none.
@@ -68,6 +67,9 @@ type Config struct {
 	// interval that doubles from Min to Max. Defaults: 2 s and 5 minutes.
 	Backoff Backoff
 }
+
+// Links chooses a link. Next is called from the session's goroutine.
+type Links interface{ Next() link.Path }
 
 // Backoff is the range of the interval that attempts are spread over.
 type Backoff struct{ Min, Max time.Duration }
@@ -84,8 +86,7 @@ const (
 	connectTimeout = 15 * time.Second // TCP, TLS and CONNACK
 	writeTimeout   = 15 * time.Second // for one publish to reach the kernel
 	pingTimeout    = 10 * time.Second
-	leaveTimeout   = 2 * time.Second  // for the last PUBACKs when stopping
-	userTimeout    = 20 * time.Second // TCP_USER_TIMEOUT
+	leaveTimeout   = 2 * time.Second // for the last PUBACKs when stopping
 	// A session in which nothing was acknowledged for patience, and a second
 	// more for each slowest bytes in flight, is thrown away.
 	patience = 20 * time.Second
@@ -119,6 +120,7 @@ type Status struct {
 	Since        time.Time // of State
 	Next         time.Time // the next attempt, while Waiting
 	Endpoint     string    // host:port, "" before the first assignment
+	Link         string    // that the session or attempt goes over
 	Session      uint64    // number of the current or last session, 0 before the first
 	LastError    string    // why the last session or attempt ended, "" if none did
 	LastErrorAt  time.Time

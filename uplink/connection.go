@@ -13,6 +13,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"penstock/uplink/link"
 	"penstock/uplink/queue"
 	"penstock/uplink/wire"
 )
@@ -20,6 +21,7 @@ import (
 var (
 	errStalled = errors.New("the endpoint takes records but acknowledges none")
 	errLeave   = errors.New("stopping")
+	errMoved   = errors.New("another link is better")
 )
 
 // isConnackRefusal tells CONNACK 4 and 5: the endpoint does not want us as who
@@ -31,6 +33,7 @@ func isConnackRefusal(err error) bool {
 // connection is one MQTT connection: one client object, thrown away with it.
 type connection struct {
 	s      *Session
+	path   link.Path
 	ctx    context.Context // ends with the connection; its cause says why
 	fail   context.CancelCauseFunc
 	client mqtt.Client
@@ -58,7 +61,7 @@ func (s *Session) connection(parent context.Context, endpoint string) error {
 	// The connection outlives parent by the moment that a polite end takes.
 	ctx, fail := context.WithCancelCause(context.WithoutCancel(parent))
 	c := &connection{
-		s: s, ctx: ctx, fail: fail, number: s.numbers.next(), win: newWindow(),
+		s: s, path: s.path, ctx: ctx, fail: fail, number: s.numbers.next(), win: newWindow(),
 		out: make(chan outgoing, window+2), acks: make(chan *flight, window+2), held: map[queue.Lane]*queue.Record{},
 	}
 	defer c.cut()
@@ -77,9 +80,10 @@ func (s *Session) connection(parent context.Context, endpoint string) error {
 	}
 	c.since = s.cfg.Clock.Now()
 	s.set(func(st *Status) { st.State, st.Connections = Connected, st.Connections+1 })
-	s.cfg.Log.Info("connected", "endpoint", endpoint, "session", c.number)
+	s.cfg.Log.Info("connected", "endpoint", endpoint, "session", c.number, "link", c.path.Name())
+	c.path.Answered()
 	err := c.publishAll(parent)
-	if parent.Err() != nil {
+	if parent.Err() != nil || errors.Is(err, errMoved) {
 		c.leave()
 	}
 	return fmt.Errorf("endpoint %s: %w", endpoint, err)
@@ -97,7 +101,7 @@ func (c *connection) options(endpoint string) *mqtt.ClientOptions {
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetOrderMatters(false) // a handler may take its time
-	o.SetKeepAlive(c.s.cfg.KeepAlive)
+	o.SetKeepAlive(c.keepAlive())
 	o.SetPingTimeout(pingTimeout)
 	o.SetConnectTimeout(connectTimeout)
 	o.SetWriteTimeout(writeTimeout)
@@ -110,13 +114,21 @@ func (c *connection) options(endpoint string) *mqtt.ClientOptions {
 	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
 		ctx, cancel := withTimeout(c.ctx, c.s.cfg.Clock, connectTimeout)
 		defer cancel()
-		conn, err := c.s.dialTLS(ctx, endpoint)
+		conn, err := c.s.dialTLS(ctx, c.path, endpoint)
 		if err != nil {
 			return nil, cause(ctx, err)
 		}
 		return conn, c.keep(conn)
 	})
 	return o
+}
+
+// keepAlive is how long the connection may be idle before a ping.
+func (c *connection) keepAlive() time.Duration {
+	if d := c.path.Traits().KeepAlive; d > 0 {
+		return d
+	}
+	return c.s.cfg.KeepAlive
 }
 
 // keep remembers the connection, so that cut can end it.
@@ -196,6 +208,8 @@ func (c *connection) publishAll(parent context.Context) error {
 		select {
 		case <-parent.Done():
 			return errLeave
+		case <-c.path.Left():
+			return errMoved
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		case f := <-c.acks:
@@ -228,9 +242,12 @@ func (c *connection) fill() (idle bool) {
 }
 
 // nextRecord is the record to publish next, or nil. more: the queue has some, or
-// cannot be read.
+// cannot be read, or has to wait for a month in which the link may carry it.
 func (c *connection) nextRecord() (rec *queue.Record, more bool) {
 	for _, lane := range []queue.Lane{queue.Urgent, queue.History} {
+		if lane == queue.History && !c.path.History() {
+			return nil, true
+		}
 		if c.held[lane] == nil {
 			r, ok, err := c.s.cfg.Queue.Peek(lane, c.win.lanes[lane].sent, nil)
 			if err != nil {

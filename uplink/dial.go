@@ -5,41 +5,17 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"penstock/uplink/link"
 )
 
-// dialTCP opens a TCP connection that the kernel gives up when bytes stay
-// unacknowledged for userTimeout: without it a black hole is retransmitted into
-// for a quarter of an hour. TCP's own keepalive is off, since MQTT pings, and
-// each probe would be paid for.
-func dialTCP(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{
-		KeepAlive: -1,
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var err error
-			if e := c.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
-			}); e != nil {
-				return e
-			}
-			if err != nil {
-				return fmt.Errorf("setting TCP_USER_TIMEOUT: %w", err)
-			}
-			return nil
-		},
-	}
-	return d.DialContext(ctx, network, address)
-}
-
-// dialTLS opens a mutually authenticated connection to address.
-func (s *Session) dialTLS(ctx context.Context, address string) (*tls.Conn, error) {
+// dialTLS opens a mutually authenticated connection to address over a link.
+func (s *Session) dialTLS(ctx context.Context, path link.Path, address string) (*tls.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := s.cfg.Dial(ctx, "tcp", address)
+	raw, err := path.Dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -50,3 +26,18 @@ func (s *Session) dialTLS(ctx context.Context, address string) (*tls.Conn, error
 	}
 	return conn, nil
 }
+
+// usualWay is the only link of a gateway that was given none: whatever the
+// machine routes.
+type usualWay struct{}
+
+func (usualWay) Next() link.Path { return usualWay{} }
+func (usualWay) Name() string    { return "" }
+func (usualWay) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return link.Dial(ctx, network, address)
+}
+func (usualWay) Traits() link.Traits   { return link.Traits{} }
+func (usualWay) Answered()             {}
+func (usualWay) Failed(error)          {}
+func (usualWay) Left() <-chan struct{} { return nil }
+func (usualWay) History() bool         { return true }

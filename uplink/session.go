@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
+
+	"penstock/uplink/link"
 
 	"penstock/internal/disk"
 )
@@ -18,6 +21,7 @@ type Session struct {
 	director *director // owned by Run
 	numbers  *numbers  // owned by Run
 	pacer    *pacer    // owned by Run
+	path     link.Path // owned by Run: the link of this attempt
 
 	mu     sync.Mutex
 	status Status          // guarded by mu
@@ -30,8 +34,8 @@ type Session struct {
 // NewSession checks the configuration and reads the cached assignment. It does
 // not connect.
 func NewSession(cfg Config) (*Session, error) {
-	if cfg.Dial == nil {
-		cfg.Dial = dialTCP
+	if cfg.Links == nil {
+		cfg.Links = usualWay{}
 	}
 	if cfg.KeepAlive == 0 {
 		cfg.KeepAlive = 10 * time.Second
@@ -48,18 +52,22 @@ func NewSession(cfg Config) (*Session, error) {
 	if err := disk.MkdirAll(cfg.FS, cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("uplink: the folder of the assignment and the session number: %w", err)
 	}
-	auth, err := NewAuthClient(cfg.AuthURL, cfg.TLS, cfg.Dial, cfg.Clock)
+	s := &Session{cfg: cfg}
+	auth, err := NewAuthClient(cfg.AuthURL, cfg.TLS, func(ctx context.Context, network, address string) (net.Conn, error) {
+		return s.path.Dial(ctx, network, address)
+	}, cfg.Clock)
 	if err != nil {
 		return nil, err
 	}
-	return &Session{
+	*s = Session{
 		cfg:      cfg,
 		director: newDirector(auth, cfg.FS, cfg.Dir, cfg.Log),
 		numbers:  newNumbers(cfg.FS, cfg.Dir, cfg.Log),
 		pacer:    newPacer(cfg.Backoff, cfg.Rand),
 		status:   Status{State: Stopped, Since: cfg.Clock.Now()},
 		poke:     make(chan struct{}, 1),
-	}, nil
+	}
+	return s, nil
 }
 
 // Run keeps a connection up until ctx ends, which is the only way it returns.
@@ -77,6 +85,11 @@ func (s *Session) Run(ctx context.Context) error {
 		err := s.attempt(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, errMoved) {
+			delay = 0 // another link is there, and waits for us
+			s.set(func(st *Status) { st.InFlight = 0 })
+			continue
 		}
 		now := clk.Now()
 		delay = s.pacer.next(s.director.refused)
@@ -96,19 +109,38 @@ func (s *Session) Run(ctx context.Context) error {
 // attempt makes one connection and returns why it ended.
 func (s *Session) attempt(ctx context.Context) error {
 	now := s.cfg.Clock.Now()
+	s.path = s.cfg.Links.Next()
+	s.set(func(st *Status) { st.Link = s.path.Name() })
 	if s.director.wantsToAsk(now) {
 		s.set(func(st *Status) { st.State = Assigning })
 	}
 	endpoint, err := s.director.next(ctx, now)
 	if err != nil {
+		s.judge(ctx, err)
 		return err
 	}
 	s.set(func(st *Status) { st.State, st.Endpoint = Connecting, endpoint })
 	err = s.connection(ctx, endpoint)
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, errMoved) {
 		s.director.failed(s.cfg.Clock.Now(), err)
+		s.judge(ctx, err)
 	}
 	return err
+}
+
+// judge takes a failure to the link's account, unless it shows that the link is
+// good: a service that refuses us has answered, and one that has asked to be left
+// alone was not asked.
+func (s *Session) judge(ctx context.Context, err error) {
+	var wait *waitError
+	var problem *Problem
+	switch {
+	case ctx.Err() != nil || errors.As(err, &wait):
+	case refusedByPeer(err) || errors.As(err, &problem):
+		s.path.Answered()
+	default:
+		s.path.Failed(err)
+	}
 }
 
 // unreadable says once that the queue cannot be read.
@@ -123,6 +155,7 @@ func (s *Session) unreadable(err error) {
 func (s *Session) proven() {
 	s.director.succeeded()
 	s.pacer.reset()
+	s.path.Answered()
 }
 
 // Drain waits until everything that was in the queue when it was called, or came

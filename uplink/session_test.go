@@ -22,14 +22,15 @@ import (
 
 // plant is a gateway's uplink with its world: network, auth service, endpoint.
 type plant struct {
-	t    testing.TB
-	net  *network
-	ca   *authority
-	e    *endpoint
-	auth *authService
-	q    *fakeQueue
-	cfg  Config
-	s    *Session
+	t     testing.TB
+	net   *network
+	ca    *authority
+	e     *endpoint
+	auth  *authService
+	q     *fakeQueue
+	cfg   Config
+	s     *Session
+	links *testLinks
 
 	cancel context.CancelFunc
 	ended  chan error
@@ -44,13 +45,14 @@ func play(t *testing.T, test func(p *plant)) {
 		ca := newAuthority(t)
 		p := &plant{t: t, net: newNetwork(), ca: ca, e: newEndpoint(t, ca.server("endpoint.test"))}
 		p.q = newFakeQueue(t, p.e)
+		p.links = &testLinks{dial: p.net.Dial, left: make(chan struct{})}
 		p.auth = &authService{answer: assign("endpoint.test:8883")}
 		p.auth.start(p.net, ca.server("auth.test"))
 		p.e.listen(p.net.Listen("endpoint.test:8883"))
 		random := rand.New(rand.NewPCG(1, 2))
 		p.cfg = Config{
 			Serial: "PSK-1", AuthURL: "https://auth.test:8443", Queue: p.q, TLS: ca.client("PSK-1"),
-			FS: disk.OS, Dir: dir, Dial: p.net.Dial, Clock: clock.System, Rand: random.Float64,
+			FS: disk.OS, Dir: dir, Links: p.links, Clock: clock.System, Rand: random.Float64,
 			Log:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			State: func(session uint64, online bool) []byte { return fmt.Appendf(nil, "%d %v", session, online) },
 			Down:  func(m []byte) { p.down = append(p.down, string(m)) },

@@ -1,0 +1,178 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Link is one way out. Its methods may be called from any goroutine.
+type Link interface {
+	// Name is what people call it: "ethernet", "modem".
+	Name() string
+	// Dial opens a TCP connection over this link and no other, its name looked up
+	// over this link, too.
+	Dial(ctx context.Context, network, address string) (net.Conn, error)
+	// Ready is nil when the link could carry something: the device is there and
+	// has carrier. It costs nothing and asks nobody.
+	Ready() error
+	// Traits say what the link is like.
+	Traits() Traits
+	// Bytes are the bytes that went over it, both ways. They may begin anew at 0.
+	Bytes() (uint64, error)
+	// Problems are what an installer has to see to, such as a route that is not
+	// there.
+	Problems() []string
+}
+
+// Traits are what a link is like.
+type Traits struct {
+	Metered   bool          // each byte is paid for
+	KeepAlive time.Duration // how long a session over it may be idle; 0: the session's default
+	Budget    int64         // bytes in a month, 0 for no limit
+}
+
+// Keepalives of DESIGN chapter 4: a dead ethernet session is noticed within 20 s;
+// on a metered link telemetry is the keepalive, and only an idle session pings.
+const meteredKeepAlive = 240 * time.Second
+
+// DeviceConfig describes a network device as a link.
+type DeviceConfig struct {
+	Name         string
+	Device       string // "eth0"; "": whatever the machine routes
+	Metered      bool
+	PointToPoint bool         // it needs no default route
+	First        bool         // it is the most preferred of several
+	NameServers  []netip.Addr // none: those of its lease
+	Budget       int64        // bytes in a month, 0 for no limit
+}
+
+// Device is a Link by a network device of the machine.
+type Device struct {
+	cfg      DeviceConfig
+	resolver *net.Resolver // nil: the machine's
+	own      atomic.Uint64 // bytes of our connections, where no device is named
+	sys      string        // of /sys and /proc, for tests
+	proc     string
+}
+
+var _ Link = (*Device)(nil)
+
+// NewDevice makes a link of a device. The device need not be there yet.
+func NewDevice(cfg DeviceConfig) *Device {
+	d := &Device{cfg: cfg, sys: "/sys", proc: "/proc"}
+	if cfg.Device != "" {
+		d.resolver = resolver(cfg.Device, func() ([]netip.Addr, error) {
+			if len(cfg.NameServers) > 0 {
+				return cfg.NameServers, nil
+			}
+			return leaseServers(cfg.Device)
+		})
+	}
+	return d
+}
+
+func (d *Device) Name() string { return d.cfg.Name }
+
+func (d *Device) Traits() Traits {
+	t := Traits{Metered: d.cfg.Metered, Budget: d.cfg.Budget}
+	if t.Metered {
+		t.KeepAlive = meteredKeepAlive
+	}
+	return t
+}
+
+func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := dialer(d.cfg.Device)
+	dial.Resolver = d.resolver
+	c, err := dial.DialContext(ctx, network, address)
+	if err != nil || d.cfg.Device != "" {
+		return c, err
+	}
+	return &counted{c, &d.own}, nil
+}
+
+// counted counts what the kernel does not count for us alone.
+type counted struct {
+	net.Conn
+	n *atomic.Uint64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.n.Add(uint64(n))
+	return n, err
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.n.Add(uint64(n))
+	return n, err
+}
+
+func (d *Device) Ready() error {
+	if d.cfg.Device == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(d.sys, "class/net", d.cfg.Device, "carrier"))
+	switch {
+	case os.IsNotExist(err):
+		return fmt.Errorf("there is no device %s", d.cfg.Device)
+	case err != nil: // reading it is an error while the device is down
+		return fmt.Errorf("%s is not up", d.cfg.Device)
+	case strings.TrimSpace(string(b)) != "1":
+		return fmt.Errorf("%s has no carrier; is the cable in?", d.cfg.Device)
+	}
+	return nil
+}
+
+func (d *Device) Bytes() (uint64, error) {
+	if d.cfg.Device == "" {
+		return d.own.Load(), nil
+	}
+	var sum uint64
+	for _, name := range []string{"rx_bytes", "tx_bytes"} {
+		b, err := os.ReadFile(filepath.Join(d.sys, "class/net", d.cfg.Device, "statistics", name))
+		if err != nil {
+			return 0, err
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// Problems looks at what the kernel needs to carry this link's packets.
+func (d *Device) Problems() (problems []string) {
+	if d.cfg.Device == "" || d.Ready() != nil {
+		return nil
+	}
+	own, found, err := d.defaultRoute(d.cfg.Device)
+	switch {
+	case err != nil:
+		problems = append(problems, "the routes cannot be read: "+err.Error())
+	case !found && !d.cfg.PointToPoint:
+		problems = append(problems, fmt.Sprintf("no default route leads over %s; the kernel sends nothing there", d.cfg.Device))
+	case found && !d.cfg.First:
+		if best, _, err := d.defaultRoute(""); err == nil && best == own {
+			problems = append(problems, fmt.Sprintf("the default route over %s (metric %d) is the machine's first; give it a higher metric than the preferred link's", d.cfg.Device, own.metric))
+		}
+	}
+	for _, dev := range []string{"all", d.cfg.Device} {
+		file := filepath.Join("sys/net/ipv4/conf", dev, "rp_filter")
+		if b, err := os.ReadFile(filepath.Join(d.proc, file)); err == nil && strings.TrimSpace(string(b)) == "1" {
+			problems = append(problems, fmt.Sprintf("%s is 1, so the kernel drops answers that come in on %s while another device has the better route; set it to 2", file, d.cfg.Device))
+		}
+	}
+	return problems
+}
