@@ -262,7 +262,7 @@ func FuzzAssignment(f *testing.F) {
 	cert := a.Enrolled(f, "GW-0001")
 	h := auth.New(auth.Config{Store: &registry{standing: map[string]error{"GW-0001": nil}}, Endpoint: "mqtts://cloud.example:8883", Clock: clock.System, Log: slog.New(slog.DiscardHandler)})
 	f.Fuzz(func(t *testing.T, body string) {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", "/v1/assignment", strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/assignment", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +275,7 @@ func FuzzAssignment(f *testing.F) {
 		default:
 			t.Errorf("status %d for %q", w.Code, body)
 		}
-		if !json.Valid([]byte(w.Body.String())) {
+		if !json.Valid(w.Body.Bytes()) {
 			t.Errorf("the answer to %q is not JSON: %s", body, w.Body.String())
 		}
 	})

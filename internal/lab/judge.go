@@ -181,9 +181,13 @@ func grids(readings map[SeriesKey][]Stored, periods map[SeriesKey]time.Duration)
 	return found
 }
 
-// phase is where most of the readings lie that count.
+// phase is where most of the readings lie that count. Where none does, because
+// the run was too short, the first reading has to do.
 func phase(of []Stored, g grid, counts func(Stored) bool) (best int64) {
 	seen := map[int64]int{}
+	if len(of) > 0 {
+		best = of[0].Time.UnixNano() % g.period
+	}
 	for _, r := range of {
 		if counts(r) {
 			p := r.Time.UnixNano() % g.period

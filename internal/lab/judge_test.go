@@ -109,6 +109,9 @@ func TestValuesReadOverAreNotDue(t *testing.T) {
 			t.Errorf("reading %d lost: %+v", lost, v)
 		}
 	}
+	if v := Judge(served[:6], stored[:1], nil, periods); v.Missing != 0 {
+		t.Errorf("a run shorter than a slot: %+v", v)
+	}
 	if v := Judge(served, nil, nil, periods); v.Missing != 6 {
 		t.Errorf("all lost: %+v", v)
 	}

@@ -47,6 +47,13 @@ func (w *world) act(ctx context.Context, c telemetry.Command) telemetry.CommandR
 	return telemetry.CommandResult{Outcome: telemetry.Done, Raw: 55, Text: c.Value}
 }
 
+// carriedOut is what the pumps were told so far, in order.
+func (w *world) carriedOut() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.order)
+}
+
 func (w *world) report(r telemetry.CommandResult) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,14 +128,14 @@ func TestCommandsOfAPumpKeepTheirOrderAndPumpsDoNotWaitForOneAnother(t *testing.
 		}
 		e.Take(cmd(9, func(c *telemetry.Command) { c.Pump = "bus1-2" }))
 		synctest.Wait()
-		if got := len(w.order); got != 2 {
+		if got := len(w.carriedOut()); got != 2 {
 			t.Errorf("%d under way, want one for each pump", got)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		stop()
-		w.order = slices.DeleteFunc(w.order, func(s string) bool { return s == "bus1-2 9" })
-		if got := strings.Join(w.order, ","); got != "bus1-1 0,bus1-1 1,bus1-1 2" {
+		order := slices.DeleteFunc(w.carriedOut(), func(s string) bool { return s == "bus1-2 9" })
+		if got := strings.Join(order, ","); got != "bus1-1 0,bus1-1 1,bus1-1 2" {
 			t.Errorf("order %s", got)
 		}
 	})
