@@ -81,8 +81,8 @@ func TestALinkIsJudgedByOurOwnExchanges(t *testing.T) {
 		"all is well":              {func(p *plant) {}, true, false},
 		"nobody answers":           {func(p *plant) { p.net.blackHole(true) }, false, true},
 		"the endpoint refuses us":  {func(p *plant) { p.e.refuse = 5 }, true, false},
-		"the auth service refuses": {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(403) } }, true, false},
-		"the auth service is ill":  {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(503) } }, true, false},
+		"the auth service refuses": {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusForbidden) } }, true, false},
+		"the auth service is ill":  {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusServiceUnavailable) } }, true, false},
 		"the endpoint is gone":     {func(p *plant) { p.e.stop() }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,6 +27,7 @@ const DefaultFile = "/etc/penstock/config.yaml"
 type Config struct {
 	ReportEvery time.Duration // a block is sealed this often
 	QueueLimit  int64         // bytes of readings kept while the endpoint is away
+	Links       []Link        // the most preferred first; none: where the machine routes
 	Buses       []Bus
 }
 
@@ -142,6 +143,7 @@ func (r *reader) config(n ast.Node, c *Config) {
 	r.mapping(n, "", map[string]field{
 		"report_every": r.duration(&c.ReportEvery, time.Second, time.Hour),
 		"queue_limit":  r.size(&c.QueueLimit, 1<<20, 1<<40),
+		"links":        r.list(r.link(c)),
 		"buses": r.list(func(n ast.Node, path string) {
 			b := Bus{Name: fmt.Sprintf("bus%d", len(c.Buses)+1), Speed: 19200, Parity: "even", StopBits: 1}
 			r.bus(n, path, &b)

@@ -76,7 +76,7 @@ func TestAMistakeNamesFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		{"buses:\n  - port: /dev/x\n  - port: /dev/x\n", "buses[1].port: /dev/x is taken by bus1"},
 		{"report_every: 5s\nreport_every: 6s\n", "report_every"},
 		{"buses: [\n", "this is not YAML"},
-		{"just text\n", "c.yaml:1: keys are expected here: buses, queue_limit, report_every"},
+		{"just text\n", "c.yaml:1: keys are expected here: buses, links, queue_limit, report_every"},
 		{"report_every: 5s\n---\nreport_every: 6s\n", "a second document"},
 	} {
 		_, err := Parse("c.yaml", []byte(tc.text), profiles)

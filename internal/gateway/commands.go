@@ -16,8 +16,11 @@ import (
 	"penstock/uplink/wire"
 )
 
-// watchedEvery is how often a block is sealed while somebody looks.
-const watchedEvery = time.Second
+// How often a block is sealed while somebody looks.
+const (
+	watchedEvery        = time.Second
+	watchedEveryMetered = 5 * time.Second
+)
 
 func (g *Gateway) openCommands() (err error) {
 	g.commands, err = command.New(command.Config{
@@ -40,7 +43,11 @@ func (g *Gateway) down(message []byte) {
 		return
 	}
 	if d.Watch > 0 {
-		g.recorder.watch(d.Watch, watchedEvery)
+		every := watchedEvery
+		if g.metered() {
+			every = watchedEveryMetered
+		}
+		g.recorder.watch(d.Watch, every)
 	}
 	if d.NewEpoch != (wire.Epoch{}) && d.NewEpoch == wire.Epoch(g.queue.Epoch()) {
 		g.log.Error("the endpoint has other content under our names: this disk was cloned or restored; a new epoch begins", "epoch", d.NewEpoch)

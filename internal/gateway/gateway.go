@@ -35,6 +35,7 @@ import (
 	"penstock/internal/telemetry"
 	"penstock/uplink"
 	"penstock/uplink/command"
+	"penstock/uplink/link"
 	"penstock/uplink/queue"
 	"penstock/uplink/wire"
 )
@@ -67,6 +68,7 @@ type Gateway struct {
 	recorder *recorder
 	herald   *herald
 	commands *command.Executor
+	links    *link.Group
 	session  *uplink.Session
 }
 
@@ -90,6 +92,9 @@ func New(o Options) (*Gateway, error) {
 	}
 	g.herald = newHerald(g.queue, catalogue.Meaning(), g.clock, g.log)
 	g.recorder = newRecorder(g.queue, catalogue, o.Config.ReportEvery, g.settled, g.clock, g.log)
+	if err := g.openLinks(); err != nil {
+		return nil, errors.Join(err, g.queue.Close())
+	}
 	g.session, err = uplink.NewSession(uplink.Config{
 		Serial:  g.identity.Serial(),
 		AuthURL: g.identity.AuthURL(),
@@ -99,6 +104,7 @@ func New(o Options) (*Gateway, error) {
 		Dir:     filepath.Join(o.State, "state"),
 		State:   g.state,
 		Down:    g.down,
+		Links:   g.links,
 		Clock:   g.clock,
 		Rand:    mathrand.Float64,
 		Log:     g.log.With("part", "uplink"),
@@ -174,6 +180,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	recording := start(func() { g.recorder.run(ctx, polling) })
 	heralding := start(func() { g.herald.run(ctx, polling) })
 	commanding := start(func() { g.commands.Run(ctx) })
+	linking := start(func() { g.links.Run(sessionCtx) })
 	publishing := start(func() {
 		_ = g.session.Run(sessionCtx) // it ends with its context and not before
 	})
@@ -195,6 +202,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	cancel()
 	hangUp()
 	<-publishing
+	<-linking
 	closeDoor()
 	<-door
 	return errors.Join(err, g.queue.Close())

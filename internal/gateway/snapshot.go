@@ -30,6 +30,7 @@ func (g *Gateway) Snapshot() status.Snapshot {
 			LastError:    up.LastError,
 			Acknowledged: up.Acknowledged,
 		},
+		Links: linkStatus(g.links.Status()),
 		Queue: queueStatus(g.queue.Status()),
 	}
 	for _, b := range g.buses {

@@ -20,6 +20,7 @@ type Snapshot struct {
 	Gateway  Gateway   `json:"gateway"`
 	Identity Identity  `json:"identity"`
 	Uplink   Uplink    `json:"uplink"`
+	Links    []Link    `json:"links"` // the most preferred first
 	Queue    Queue     `json:"queue"`
 	Buses    []Bus     `json:"buses"`
 }
@@ -47,6 +48,20 @@ type Uplink struct {
 	Session      uint64    `json:"session,omitempty"`
 	LastError    string    `json:"last_error,omitempty"`
 	Acknowledged uint64    `json:"acknowledged"` // records since start
+}
+
+// Link is one way to the cloud.
+type Link struct {
+	Name    string    `json:"name"`
+	Current bool      `json:"current"` // the session goes over it, or tries to
+	OK      bool      `json:"ok"`
+	Since   time.Time `json:"since"` // of OK
+	Problem string    `json:"problem,omitempty"`
+	Advice  []string  `json:"advice,omitempty"` // what an installer has to see to
+	Month   string    `json:"month,omitempty"`  // "2026-11", that Bytes are of
+	Bytes   uint64    `json:"bytes"`
+	Budget  int64     `json:"budget_bytes,omitempty"` // a month; 0: no limit
+	Metered bool      `json:"metered,omitempty"`
 }
 
 // Queue is what waits on disk.

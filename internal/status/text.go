@@ -22,6 +22,12 @@ func Write(w io.Writer, s Snapshot) error {
 	if s.Uplink.LastError != "" && s.Uplink.State != "connected" {
 		line("\tlast trouble: %s", s.Uplink.LastError)
 	}
+	for _, l := range s.Links {
+		line("Link\t%s", l.text(s.Time))
+		for _, a := range l.Advice {
+			line("\t%s", a)
+		}
+	}
 	line("Queue\t%s", s.Queue.text(s.Time))
 	if s.Queue.Problem != "" {
 		line("\t%s", s.Queue.Problem)
@@ -54,6 +60,29 @@ func (s Snapshot) cloud() string {
 	default:
 		return fmt.Sprintf("%s for %s, auth service %s", u.State, since, u.AuthURL)
 	}
+}
+
+func (l Link) text(now time.Time) string {
+	text := l.Name + ": "
+	switch {
+	case l.OK:
+		text += "ok for " + span(now.Sub(l.Since))
+	case l.Problem != "":
+		text += "down for " + span(now.Sub(l.Since)) + ": " + l.Problem
+	default:
+		text += "down for " + span(now.Sub(l.Since))
+	}
+	if l.Current {
+		text += ", in use"
+	}
+	used := bytesText(int64(min(l.Bytes, 1<<62)))
+	switch {
+	case l.Budget > 0:
+		text += fmt.Sprintf("; %s of %s in %s", used, bytesText(l.Budget), l.Month)
+	case l.Month != "":
+		text += fmt.Sprintf("; %s in %s", used, l.Month)
+	}
+	return text
 }
 
 func (q Queue) text(now time.Time) string {

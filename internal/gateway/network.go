@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	mathrand "math/rand/v2"
+	"net"
+	"net/url"
+	"path/filepath"
+
+	"penstock/internal/disk"
+	"penstock/internal/status"
+	"penstock/uplink/link"
+)
+
+// metered tells whether what is sent now is paid for by the byte.
+func (g *Gateway) metered() bool {
+	for _, l := range g.links.Status() {
+		if l.Current {
+			return l.Metered
+		}
+	}
+	return false
+}
+
+// openLinks makes the links of the configuration; without any, the gateway goes
+// where the machine routes.
+func (g *Gateway) openLinks() (err error) {
+	var links []link.Link
+	for i, l := range g.opts.Config.Links {
+		links = append(links, link.NewDevice(link.DeviceConfig{Name: l.Name, Device: l.Device, Metered: l.Metered,
+			PointToPoint: l.PointToPoint, First: i == 0, NameServers: l.NameServers, Budget: l.Budget}))
+	}
+	if len(links) == 0 {
+		links = []link.Link{link.NewDevice(link.DeviceConfig{Name: "network"})}
+	}
+	dir := filepath.Join(g.opts.State, "state")
+	if err := disk.MkdirAll(disk.OS, dir, 0o700); err != nil {
+		return err
+	}
+	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, FS: disk.OS, Dir: dir,
+		Clock: g.clock, Rand: mathrand.Float64, Log: g.log.With("part", "links")})
+	return err
+}
+
+// probe makes one TLS handshake over a link, with the endpoint or, before there is
+// one, with the auth service.
+func (g *Gateway) probe(ctx context.Context, l link.Link) error {
+	address := g.session.Status().Endpoint
+	if address == "" {
+		u, err := url.Parse(g.identity.AuthURL())
+		if err != nil {
+			return err
+		}
+		if address = u.Host; u.Port() == "" {
+			address = net.JoinHostPort(u.Hostname(), "443")
+		}
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	raw, err := l.Dial(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := raw.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	conn := tls.Client(raw, g.identity.ClientTLS(host))
+	return conn.HandshakeContext(ctx)
+}
+
+// linkStatus is the links in everybody's words.
+func linkStatus(all []link.Status) []status.Link {
+	var links []status.Link
+	for _, l := range all {
+		links = append(links, status.Link{Name: l.Name, Current: l.Current, OK: l.Up, Since: l.Since, Problem: l.Problem,
+			Advice: l.Advice, Month: l.Month, Bytes: l.Bytes, Budget: l.Budget, Metered: l.Metered})
+	}
+	return links
+}
