@@ -78,12 +78,16 @@ func TestALinkIsJudgedByOurOwnExchanges(t *testing.T) {
 		prepare          func(p *plant)
 		answered, failed bool
 	}{
-		"all is well":              {func(p *plant) {}, true, false},
-		"nobody answers":           {func(p *plant) { p.net.blackHole(true) }, false, true},
-		"the endpoint refuses us":  {func(p *plant) { p.e.refuse = 5 }, true, false},
-		"the auth service refuses": {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusForbidden) } }, true, false},
-		"the auth service is ill":  {func(p *plant) { p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusServiceUnavailable) } }, true, false},
-		"the endpoint is gone":     {func(p *plant) { p.e.stop() }, false, true},
+		"all is well":             {func(p *plant) {}, true, false},
+		"nobody answers":          {func(p *plant) { p.net.blackHole(true) }, false, true},
+		"the endpoint refuses us": {func(p *plant) { p.e.refuse = 5 }, true, false},
+		"the auth service refuses": {func(p *plant) {
+			p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusForbidden) }
+		}, true, false},
+		"the auth service is ill": {func(p *plant) {
+			p.auth.answer = func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusServiceUnavailable) }
+		}, true, false},
+		"the endpoint is gone": {func(p *plant) { p.e.stop() }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(p *plant) {
