@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/genibus"
 	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
@@ -18,10 +19,13 @@ import (
 
 // Config is a bus and the pumps on it.
 type Config struct {
-	Name    string        // unique within the gateway, e.g. "bus1"
-	Port    string        // the serial port's path
-	Mode    fieldbus.Mode // the zero Mode is fieldbus.Default
-	Devices []Device
+	Name string        // unique within the gateway, e.g. "bus1"
+	Port string        // the serial port's path
+	Mode fieldbus.Mode // the zero Mode is the protocol's usual one
+	// Protocol is what the bus speaks; "" is Modbus. Every device's family has to
+	// speak it.
+	Protocol profile.Protocol
+	Devices  []Device
 
 	// DeadShare is the part of the bus's time that devices which do not answer
 	// may take together; zero means a tenth.
@@ -41,6 +45,10 @@ type Deps struct {
 	Clock clock.Clock
 	Log   *slog.Logger
 	Open  fieldbus.Opener // nil: fieldbus.OpenSerial
+	// Rescaled, if not nil, is called by Run when Groups has changed: a device
+	// has told its scales. Indices stay; no reading of a new scale was delivered
+	// yet, and those of an old one all were.
+	Rescaled func()
 }
 
 // Bus is one serial line with its pumps. Run owns the line; the other methods
@@ -55,15 +63,17 @@ type Bus struct {
 	stretched float64 // by what the profiles' periods were multiplied to make room
 
 	// Owned by Run.
-	master  master
-	devices []*device
-	sink    func(telemetry.Reading)
-	budget  budget
-	meter   meter
-	regs    [maxRegisters]uint16
-	port    port
-	last    time.Time // when the loop last looked at the clock
-	paced   bool      // a device's pace has changed since planned was reckoned
+	master   master   // Modbus; unused where geni is not nil
+	geni     *geniBus // GENIbus
+	devices  []*device
+	sink     func(telemetry.Reading)
+	rescaled func()
+	budget   budget
+	meter    meter
+	regs     [maxRegisters]uint16
+	port     port
+	last     time.Time // when the loop last looked at the clock
+	paced    bool      // a device's pace has changed since planned was reckoned
 
 	mu       sync.Mutex
 	status   busStatus
@@ -86,8 +96,16 @@ var stretches = []float64{1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 60,
 // NewBus makes a bus. It opens nothing. What it refuses is a mistake in the
 // configuration, and says so.
 func NewBus(cfg Config, deps Deps) (*Bus, error) {
+	if cfg.Protocol == "" {
+		cfg.Protocol = profile.Modbus
+	}
 	if cfg.Mode == (fieldbus.Mode{}) {
-		cfg.Mode = fieldbus.Default
+		if cfg.Mode = fieldbus.Default; cfg.Protocol == profile.Genibus {
+			cfg.Mode = geniMode
+		}
+	}
+	if cfg.Protocol == profile.Genibus && cfg.Mode != geniMode {
+		return nil, fmt.Errorf("%s: GENIbus at %v: it is always %v", cfg.Name, cfg.Mode, geniMode)
 	}
 	if err := cfg.Mode.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Name, err)
@@ -104,7 +122,10 @@ func NewBus(cfg Config, deps Deps) (*Bus, error) {
 	line := fieldbus.NewLine(cfg.Port, cfg.Mode, deps.Open, deps.Clock)
 	b := &Bus{
 		name: cfg.Name, clk: deps.Clock, log: deps.Log.With("bus", cfg.Name), line: line,
-		master: modbus.NewMaster(line), budget: budget{share: cfg.DeadShare},
+		master: modbus.NewMaster(line), budget: budget{share: cfg.DeadShare}, rescaled: deps.Rescaled,
+	}
+	if cfg.Protocol == profile.Genibus {
+		b.geni = &geniBus{master: genibus.NewMaster(line, deps.Clock, masterAddress)}
 	}
 	for i, dev := range cfg.Devices {
 		if err := b.add(dev); err != nil {
@@ -120,8 +141,8 @@ func (b *Bus) add(dev Device) error {
 	if dev.Profile == nil {
 		return errors.New("no profile: name the pump's family")
 	}
-	if dev.Address < 1 || dev.Address > 247 {
-		return fmt.Errorf("address %d: use 1 to 247", dev.Address)
+	if err := b.suits(dev); err != nil {
+		return err
 	}
 	if dev.ID == "" {
 		dev.ID = fmt.Sprintf("%s-%d", b.name, dev.Address)
@@ -151,10 +172,31 @@ func (b *Bus) add(dev Device) error {
 		d.groups = append(d.groups, g)
 		d.join(g, item{Item: profile.Item{Register: a.Register, Width: a.Width, OnesValid: true}, series: -1})
 	}
-	d.locate()
+	if d.read = make([]time.Time, len(d.items)); b.geni != nil {
+		d.geni = newGeniDevice(len(d.items))
+	} else {
+		d.locate()
+	}
 	b.devices = append(b.devices, d)
 	b.pumps = append(b.pumps, d.pump)
-	b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing))
+	if b.geni == nil {
+		b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing))
+	}
+	return nil
+}
+
+// suits tells what keeps a device from being on this bus.
+func (b *Bus) suits(dev Device) error {
+	low, high, speaks := 1, 247, profile.Modbus
+	if b.geni != nil {
+		low, high, speaks = genibus.FirstSlave, genibus.LastSlave, profile.Genibus
+	}
+	if dev.Address < low || dev.Address > high {
+		return fmt.Errorf("address %d: use %d to %d", dev.Address, low, high)
+	}
+	if is := dev.Profile.Speaks(); is != speaks {
+		return fmt.Errorf("the family %s speaks %s, and the bus %s", dev.Profile.Name, is, speaks)
+	}
 	return nil
 }
 
@@ -195,15 +237,15 @@ func (b *Bus) demand() (share float64) {
 	for _, d := range b.devices {
 		c := b.cost(d)
 		fast := d.groups[0]
-		share += total(plan(d.spans, fast.items, c)).Seconds() / fast.period.Seconds()
+		share += total(d.frames(fast.items, c)).Seconds() / fast.period.Seconds()
 		for _, g := range d.groups[1:] {
 			with := g.items
 			if g.period%fast.period != 0 {
-				share += total(plan(d.spans, with, c)).Seconds() / g.period.Seconds()
+				share += total(d.frames(with, c)).Seconds() / g.period.Seconds()
 				continue
 			}
 			with.union(fast.items)
-			extra := total(plan(d.spans, with, c)) - total(plan(d.spans, fast.items, c))
+			extra := total(d.frames(with, c)) - total(d.frames(fast.items, c))
 			share += extra.Seconds() / g.period.Seconds()
 		}
 	}
@@ -213,13 +255,16 @@ func (b *Bus) demand() (share float64) {
 // cost is what reading a device takes at its present pace. Plans are made anew
 // when the pace has changed by a quarter.
 func (b *Bus) cost(d *device) cost {
-	turnaround := b.master.ReplyTime(byte(d.Address))
+	turnaround := b.pace().ReplyTime(byte(d.Address))
 	if turnaround == 0 {
 		turnaround = assumedTurnaround
 	}
 	if diff := max(turnaround-d.pace, d.pace-turnaround); diff > d.pace/4+time.Millisecond {
 		d.pace, d.plans = turnaround, nil
 		b.paced = true
+	}
+	if b.geni != nil {
+		return geniCost(d.pace)
 	}
 	return modbusCost(b.line.Mode(), d.pace)
 }
@@ -250,6 +295,11 @@ func (b *Bus) catalogue() {
 func (b *Bus) Pumps() []telemetry.Pump { return slices.Clone(b.pumps) }
 
 // Groups are what the bus reads, and how often. Reading.Group is an index into
-// it. It never changes; its periods are the profiles', or longer where the bus
-// has not room for them.
-func (b *Bus) Groups() []telemetry.Group { return slices.Clone(b.groups) }
+// it. Its periods are the profiles', or longer where the bus has not room for
+// them. Only the scales in it may change, where a device tells its own; see
+// Deps.Rescaled.
+func (b *Bus) Groups() []telemetry.Group {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.groups)
+}

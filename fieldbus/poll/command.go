@@ -197,7 +197,7 @@ func (b *Bus) nextCommand(now time.Time) (next *order) {
 		taken[o.d] = true
 		if o.tries == 0 && o.d.failures < deadAfter {
 			// Another request than the one that was left unanswered.
-			if q := b.master.QuietUntil(byte(o.d.Address)); q.After(o.at) {
+			if q := b.pace().QuietUntil(byte(o.d.Address)); q.After(o.at) {
 				o.at = q
 			}
 		}
@@ -262,7 +262,7 @@ func (b *Bus) step(ctx context.Context, o *order) {
 	err := b.transact(ctx, o)
 	now := b.clk.Now()
 	switch faultOf(err) {
-	case noFault:
+	case noFault, replanned: // what was replanned is tried again
 		o.tries = 0
 		b.answered(d, now, true)
 	case silent:
@@ -304,6 +304,9 @@ func (d *device) sinceText() string {
 
 // transact does the transaction of an order's phase, and moves it on.
 func (b *Bus) transact(ctx context.Context, o *order) error {
+	if b.geni != nil {
+		return b.transactGeni(ctx, o)
+	}
 	d, c := o.d, o.c
 	switch o.phase {
 	case checking:
@@ -384,7 +387,7 @@ func (b *Bus) check(ctx context.Context, o *order) (word uint16, err error) {
 		want(point)
 	}
 	shows := map[string]value{}
-	frames := plan(d.spans, need, b.cost(d))
+	frames := d.frames(need, b.cost(d))
 	for i := range frames {
 		_, err := b.read(ctx, d, &frames[i], func(i int, raw int64, q telemetry.Quality) {
 			shows[d.items[i].Point.Name] = value{i, raw, q}
@@ -425,6 +428,14 @@ func (b *Bus) readItem(ctx context.Context, d *device, it profile.Item) (int64, 
 	return raw, q, nil
 }
 
+// readBack reads the item that shows what has become of a command.
+func (b *Bus) readBack(ctx context.Context, d *device, it profile.Item) (int64, telemetry.Quality, error) {
+	if b.geni != nil {
+		return b.readPoint(ctx, d, it.Point.Name)
+	}
+	return b.readItem(ctx, d, it)
+}
+
 // verify reads the result back, and ends the order or has it looked at again.
 func (b *Bus) verify(ctx context.Context, o *order) error {
 	d, c := o.d, o.c
@@ -436,7 +447,7 @@ func (b *Bus) verify(ctx context.Context, o *order) error {
 			it.Bits = &profile.Bits{Low: c.Bit, High: c.Bit}
 		}
 	}
-	raw, q, err := b.readItem(ctx, d, it)
+	raw, q, err := b.readBack(ctx, d, it)
 	if err != nil {
 		return err
 	}

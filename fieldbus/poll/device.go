@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"slices"
 	"time"
 
 	"penstock/fieldbus/profile"
@@ -29,6 +30,7 @@ type device struct {
 	pump   telemetry.Pump
 	groups []*group // the shortest period first
 	items  []item
+	geni   *geniDevice     // nil on Modbus
 	blocks []profile.Block // the profile's, cut where the device refused a read
 	spans  []span
 	plans  map[set][]frame
@@ -76,9 +78,25 @@ func (d *device) plan(due set, c cost) []frame {
 	if d.plans == nil || len(d.plans) >= maxPlans {
 		d.plans = map[set][]frame{}
 	}
-	frames := plan(d.spans, due, c)
+	frames := d.frames(due, c)
 	d.plans[due] = frames
 	return frames
+}
+
+// frames plans what reads the due items, by the rules of the device's protocol.
+func (d *device) frames(due set, c cost) []frame {
+	if d.geni != nil {
+		return planGeni(d.items, d.geni.known, d.geni.buffer, due, c)
+	}
+	return plan(d.spans, due, c)
+}
+
+// lacks tells whether the device was found not to have an item.
+func (d *device) lacks(i int) bool {
+	if d.geni != nil {
+		return d.geni.known[i].absent
+	}
+	return d.spans[i].block < 0
 }
 
 // urgent is the group with something due whose slot ends first, or nil.
@@ -165,6 +183,16 @@ func (d *device) penalty() time.Duration {
 	}
 	p := penaltyFirst << min(d.failures-2, 10)
 	return min(p, penaltyMost)
+}
+
+// forget forgets what the device was found not to have.
+func (d *device) forget() {
+	if d.geni != nil {
+		d.geni.surveyed = false
+		return
+	}
+	d.blocks = slices.Clone(d.Profile.Blocks)
+	d.locate()
 }
 
 // refuse takes in that the device refuses to have a frame read, although its

@@ -11,8 +11,7 @@ func (b *Bus) answered(d *device, now time.Time, good bool) {
 	if d.failures >= deadAfter {
 		// It was away for long: it may be another device now, and whatever cut
 		// it off may have cut off others, which need not sit out their penalty.
-		d.blocks = slices.Clone(d.Profile.Blocks)
-		d.locate()
+		d.forget()
 		d.counter = counter{}
 		for _, other := range b.devices {
 			other.notBefore = time.Time{}
@@ -83,7 +82,7 @@ func (b *Bus) setState(d *device, now time.Time, problem string) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	d.problem, d.failed, d.replyTime = problem, d.failures, b.master.ReplyTime(byte(d.Address))
+	d.problem, d.failed, d.replyTime = problem, d.failures, b.pace().ReplyTime(byte(d.Address))
 	if d.state == state {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/genibus"
 	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/telemetry"
@@ -53,6 +54,9 @@ func timing(t profile.Timing) modbus.Timing {
 
 // read carries out one frame and hands each of its values to put.
 func (b *Bus) read(ctx context.Context, d *device, f *frame, put func(i int, raw int64, q telemetry.Quality)) (time.Time, error) {
+	if b.geni != nil {
+		return b.readGeni(ctx, d, f, put)
+	}
 	regs := b.regs[:f.count]
 	at, err := b.master.Read(ctx, d.request(f), regs)
 	if err != nil {
@@ -75,6 +79,7 @@ const (
 	silent          // no sound answer: repeat, then leave the device alone
 	refusing        // the device will not have this read
 	busy            // the device is there, and asks to be left alone for now
+	replanned       // the device is there, and what is due has to be planned anew
 	lineFault       // nothing to do with this device
 )
 
@@ -88,21 +93,29 @@ func faultOf(err error) fault {
 			return refusing
 		}
 		return busy
-	case errors.Is(err, modbus.ErrNoAnswer), errors.Is(err, modbus.ErrDamaged):
+	case errors.Is(err, modbus.ErrNoAnswer), errors.Is(err, modbus.ErrDamaged),
+		errors.Is(err, genibus.ErrNoAnswer), errors.Is(err, genibus.ErrDamaged):
 		return silent
+	case errors.Is(err, errReplan):
+		return replanned
+	case errors.As(err, new(*genibus.Refusal)):
+		return refusing
 	}
 	return lineFault
 }
 
+// otherMaster tells whether the bus has another master.
+func otherMaster(err error) bool { return errors.As(err, new(*genibus.OtherMasterError)) }
+
 // frameTimeout is what a frame costs that nobody answers.
 func (b *Bus) frameTimeout(d *device, f *frame) time.Duration {
-	return f.cost + b.master.Timeout(byte(d.Address))
+	return f.cost + b.pace().Timeout(byte(d.Address))
 }
 
 // failureText says what was seen of a device that gives no sound answer.
 func failureText(err error, failures int, mode fieldbus.Mode) string {
 	what := "no answer"
-	if errors.Is(err, modbus.ErrDamaged) {
+	if errors.Is(err, modbus.ErrDamaged) || errors.Is(err, genibus.ErrDamaged) {
 		what = "answers are damaged: check the wiring, and that nothing else has this address"
 	} else if failures >= deadAfter {
 		what = fmt.Sprintf("no answer: check its power, its address and that it is set to %v", mode)

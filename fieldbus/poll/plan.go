@@ -62,6 +62,8 @@ type frame struct {
 	block, start, count int // printed register numbers
 	items               set
 	cost                time.Duration
+
+	geni *geniFrame // on GENIbus, instead of block, start and count
 }
 
 // span is where an item is: registers first to last of one block.

@@ -128,7 +128,7 @@ func (b *Bus) proven(now time.Time) {
 
 // lineFailed takes in that the line cannot be used for now.
 func (b *Bus) lineFailed(err error, now time.Time) {
-	b.port.open = b.line.IsOpen() && !errors.Is(err, fieldbus.ErrBabble)
+	b.port.open = b.line.IsOpen() && !errors.Is(err, fieldbus.ErrBabble) && !otherMaster(err)
 	b.port.wait = min(max(2*b.port.wait, reopenFirst), reopenMost)
 	b.port.retryAt = now.Add(b.port.wait)
 	b.mu.Lock()
@@ -191,7 +191,7 @@ func (b *Bus) expire(d *device, g *group) {
 // excuse takes what the device refuses to have read out of the slot.
 func (b *Bus) excuse(d *device, g *group) {
 	for _, i := range g.order {
-		if d.spans[i].block < 0 {
+		if d.lacks(i) {
 			d.due.remove(i)
 			b.put(d, i, g.slot, 0, 0, telemetry.Missing)
 		}
@@ -237,6 +237,9 @@ func (b *Bus) work(ctx context.Context, now time.Time) bool {
 		b.step(ctx, o)
 		return true
 	}
+	if b.keepAwake(ctx, now) {
+		return true
+	}
 	if d := b.pick(now); d != nil {
 		b.poll(ctx, d)
 		return true
@@ -267,7 +270,7 @@ func (b *Bus) pick(now time.Time) (best *device) {
 func (b *Bus) ready(d *device, now time.Time) time.Time {
 	at := d.notBefore
 	if d.pending == nil {
-		if q := b.master.QuietUntil(byte(d.Address)); q.After(at) {
+		if q := b.pace().QuietUntil(byte(d.Address)); q.After(at) {
 			at = q
 		}
 	}
@@ -300,6 +303,10 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 	}
 	switch kind {
 	case noFault:
+		b.answered(d, now, true)
+		d.pending, d.tries = nil, 0
+		b.deliver(d, at, values[:n])
+	case replanned:
 		b.answered(d, now, true)
 		d.pending, d.tries = nil, 0
 		b.deliver(d, at, values[:n])
@@ -339,6 +346,9 @@ func (b *Bus) deliver(d *device, at time.Time, values []value) {
 		it := &d.items[v.item]
 		d.due.remove(v.item)
 		d.read[v.item] = at
+		if d.geni != nil && v.q == telemetry.Good {
+			b.noticed(d, v.item, v.raw)
+		}
 		if d.lost() && v.q == telemetry.Good {
 			v.q = telemetry.Stale
 		}
@@ -380,6 +390,8 @@ func (b *Bus) sleep(ctx context.Context, now time.Time) {
 	}
 	if !b.port.open {
 		sooner(b.port.retryAt)
+	} else if d, at := b.lonely(now); d != nil {
+		sooner(at)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
