@@ -167,8 +167,9 @@ type note struct {
 
 func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) {
 	now := s.clock.Now().UnixMilli()
-	record, err := tx.Prepare(`INSERT INTO records (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`) //nolint:sqlclosecheck // it is closed; put, which uses it, hides that
+	const statement = `INSERT INTO records (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
+	record, err := tx.Prepare(statement) //nolint:sqlclosecheck // it is closed; put, which uses it, hides that
 	if err != nil {
 		return nil, err
 	}
