@@ -30,9 +30,14 @@ func lineFlags(fs *flag.FlagSet) func() (gateway.LineOptions, error) {
 	fs.IntVar(&o.Speed, "speed", 19200, "bit rate: "+strings.Trim(fmt.Sprint(config.Speeds), "[]"))
 	fs.StringVar(&o.Parity, "parity", "even", "none, even or odd")
 	fs.IntVar(&o.StopBits, "stop", 1, "stop bits: 1 or 2")
+	profiles := familiesFlag(fs)
 	return func() (gateway.LineOptions, error) {
 		if o.Port == "" {
 			return o, cli.Usagef("-port is required, such as -port /dev/ttyUSB0")
+		}
+		var err error
+		if o.Families, err = gateway.Families(*profiles); err != nil {
+			return o, &cli.UsageError{Err: err}
 		}
 		return o, nil
 	}
@@ -103,7 +108,7 @@ func write(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 func watch(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	line := lineFlags(fs)
 	address := fs.Int("address", 1, "the device's address, 1 to 247")
-	profile := fs.String("profile", "cim-epump", "the pump's family: "+strings.Join(gateway.Profiles(), ", "))
+	profile := fs.String("profile", "cim-epump", "the pump's family; a name that does not exist lists them")
 	length := fs.Duration("for", 0, "end after `DURATION` (default: until Ctrl-C)")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		o, err := line()

@@ -49,6 +49,7 @@ func main() {
 func run(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	state := fs.String("state", defaultState, "keep what must survive in `DIR`")
 	file := fs.String("config", config.DefaultFile, "the configuration `FILE`; optional at its usual place")
+	profiles := familiesFlag(fs)
 	socket := fs.String("socket", local.DefaultSocket, "the local socket's `PATH`")
 	level := slog.LevelInfo
 	fs.TextVar(&level, "log", slog.LevelInfo, "log `LEVEL`: debug, info, warn or error")
@@ -58,17 +59,25 @@ func run(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		}
 		named := false
 		fs.Visit(func(f *flag.Flag) { named = named || f.Name == "config" })
-		cfg, err := config.Load(*file, named, gateway.Profiles())
+		known, err := gateway.Families(*profiles)
+		if err != nil {
+			return &cli.UsageError{Err: err}
+		}
+		cfg, err := config.Load(*file, named, known.Names())
 		if err != nil {
 			return &cli.UsageError{Err: err}
 		}
 		log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
-		g, err := gateway.New(gateway.Options{State: *state, Config: cfg, Version: version, Log: log})
+		g, err := gateway.New(gateway.Options{State: *state, Config: cfg, Families: known, Version: version, Log: log})
 		if err != nil {
 			return err
 		}
 		return g.Run(ctx, *socket)
 	}
+}
+
+func familiesFlag(fs *flag.FlagSet) *string {
+	return fs.String("profiles", gateway.DefaultFamilies, "the folder `DIR` of pump families of your own")
 }
 
 func showStatus(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {

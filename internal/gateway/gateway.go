@@ -27,6 +27,7 @@ import (
 
 	"penstock/certs"
 	"penstock/fieldbus/poll"
+	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
 	"penstock/internal/config"
 	"penstock/internal/disk"
@@ -46,10 +47,11 @@ const drainTime = 5 * time.Second
 
 // Options are what the command line decides.
 type Options struct {
-	State   string // folder of what must survive
-	Config  config.Config
-	Version string
-	Log     *slog.Logger
+	State    string // folder of what must survive
+	Config   config.Config
+	Families *profile.Library // that the configuration chose from
+	Version  string
+	Log      *slog.Logger
 	// ClockTrusted tells whether the time is known to be right; without it
 	// commands are refused. nil: it is, unless it lies before this firmware was made.
 	ClockTrusted func() bool
@@ -125,7 +127,7 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 		}
 		cfg := poll.Config{Name: b.Name, Port: b.Port, Mode: m}
 		for _, p := range b.Pumps {
-			family, err := findProfile(p.Profile)
+			family, err := findProfile(g.opts.Families, p.Profile)
 			if err != nil {
 				return nil, err
 			}

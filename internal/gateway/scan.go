@@ -41,7 +41,7 @@ func Scan(ctx context.Context, o LineOptions, w io.Writer) error {
 		case err == nil:
 			found++
 			name := "no family of ours; generic Modbus reads it"
-			if p, ok := families().Choose(profile.Modbus, int(unit[0]), int(unit[1]), int(unit[2])); ok {
+			if p, ok := o.Families.Choose(profile.Modbus, int(unit[0]), int(unit[1]), int(unit[2])); ok {
 				name = p.Name + ": " + p.Title
 			}
 			fmt.Fprintf(w, "%3d  family %d, type %d, version %d (%s)\n", a, unit[0], unit[1], unit[2], name)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"penstock/fieldbus"
@@ -15,6 +14,7 @@ import (
 	"penstock/fieldbus/poll"
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
+	"penstock/internal/disk"
 	"penstock/internal/telemetry"
 )
 
@@ -24,6 +24,7 @@ type LineOptions struct {
 	Speed    int
 	Parity   string // "none", "even" or "odd"
 	StopBits int
+	Families *profile.Library // that it may meet
 }
 
 func (o LineOptions) mode() (fieldbus.Mode, error) { return mode(o.Speed, o.Parity, o.StopBits) }
@@ -121,7 +122,7 @@ func Watch(ctx context.Context, o LineOptions, address int, family string, w io.
 	if err != nil {
 		return err
 	}
-	p, err := findProfile(family)
+	p, err := findProfile(o.Families, family)
 	if err != nil {
 		return err
 	}
@@ -171,16 +172,24 @@ func show(w io.Writer, s poll.Status) {
 	}
 }
 
-// families are the pump families that the firmware knows.
-var families = sync.OnceValue(profile.Builtin)
+// DefaultFamilies is the folder of a site's own pump families.
+const DefaultFamilies = "/etc/penstock/profiles"
 
-// Profiles names the pump families that a configuration may choose from.
-func Profiles() []string { return families().Names() }
+// Families are the pump families that the firmware knows, and those of the files
+// in dir, which may take the place of one of the same name. A mistake in a file
+// is told with its line and key, and refused: half a family reads half a pump.
+func Families(dir string) (*profile.Library, error) {
+	l := profile.Builtin()
+	if err := l.AddFolder(disk.OS, dir); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
 
-func findProfile(name string) (*profile.Profile, error) {
-	p, ok := families().Lookup(name)
+func findProfile(l *profile.Library, name string) (*profile.Profile, error) {
+	p, ok := l.Lookup(name)
 	if !ok {
-		return nil, fmt.Errorf("there is no pump family %q; there are %s", name, strings.Join(Profiles(), ", "))
+		return nil, fmt.Errorf("there is no pump family %q; there are %s", name, strings.Join(l.Names(), ", "))
 	}
 	return p, nil
 }
