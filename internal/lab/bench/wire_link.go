@@ -26,6 +26,7 @@ import (
 	"penstock/internal/disk"
 	"penstock/internal/lab/netns"
 	"penstock/uplink"
+	"penstock/uplink/link"
 )
 
 const (
@@ -151,9 +152,20 @@ func (l *wireLink) session(ctx context.Context, q uplink.Queue) (*uplink.Session
 		State: func(session uint64, online bool) []byte {
 			return fmt.Appendf(nil, `{"online":%t,"session":%d}`, online, session)
 		},
-		Dial: l.gateway.Dial, Clock: clock.System, Rand: func() float64 { return 0 }, Log: l.b.log, KeepAlive: 4 * time.Minute,
+		Links: cable{l.gateway}, Clock: clock.System, Rand: func() float64 { return 0 }, Log: l.b.log, KeepAlive: 4 * time.Minute,
 	})
 }
+
+// cable is the gateway's only link, a metered one: telemetry is its keepalive.
+type cable struct{ *netns.Namespace }
+
+func (c cable) Next() link.Path       { return c }
+func (c cable) Name() string          { return "cable" }
+func (c cable) Traits() link.Traits   { return link.Traits{Metered: true, KeepAlive: 4 * time.Minute} }
+func (c cable) Answered()             {}
+func (c cable) Failed(error)          {}
+func (c cable) Left() <-chan struct{} { return nil }
+func (c cable) History() bool         { return true }
 
 // peer is paho as the firmware uses it, over the same TLS, for payloads of others.
 // The endpoint keeps what it cannot read, and acknowledges it.
