@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"penstock/backend/access"
@@ -44,12 +45,29 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	}
 
 	log := cfg.Log.With("role", "auth")
-	assignment := auth.New(auth.Config{Store: db, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), Clock: clock.System, Log: log})
+	assignment := auth.New(auth.Config{Store: db, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), OperationalOnly: cfg.OperationalOnly, Clock: clock.System, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
-	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", admitKnown(db)), Clock: clock.System, Log: cfg.Log.With("role", "endpoint")})
+	mqttLog := cfg.Log.With("role", "endpoint")
+	check := admitKnown(db)
+	if cfg.OperationalOnly {
+		check = pki.OnlyRole(pki.Operational, check)
+	}
+	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", check), Clock: clock.System, Log: mqttLog})
 	if err != nil {
 		return nil, err
+	}
+	seen, err := lastRevocation(context.Background(), db)
+	if err != nil {
+		return nil, err
+	}
+	mqttServer := func(ctx context.Context, plain net.Listener) error {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		watch.Go(func() { dropRevoked(ctx, db, seen, clock.System, mqtt.Drop, mqttLog) })
+		return mqtt.Serve(ctx, plain)
 	}
 
 	log = cfg.Log.With("role", "web")
@@ -63,7 +81,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	}
 	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, clock.System.Now), log, pages.Close)
 
-	return []role{{"auth service", authServer}, {"endpoint", mqtt.Serve}, {"web page", webServer}}, nil
+	return []role{{"auth service", authServer}, {"endpoint", mqttServer}, {"web page", webServer}}, nil
 }
 
 // httpRole serves a handler over TLS until ctx ends, and then lets requests

@@ -37,8 +37,10 @@ type Store interface {
 type Config struct {
 	Store    Store
 	Endpoint string // that gateways are told, such as mqtts://host:8883
-	Clock    clock.Clock
-	Log      *slog.Logger
+
+	OperationalOnly bool // assignment takes the operational certificate, not the factory identity
+	Clock           clock.Clock
+	Log             *slog.Logger
 }
 
 // AssignmentLife is how long a gateway uses an answer before it asks again.
@@ -53,7 +55,11 @@ type service struct{ Config }
 func New(c Config) http.Handler {
 	s := &service{c}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/assignment", s.known(s.assign))
+	assign := gatewayHandler(s.assign)
+	if c.OperationalOnly {
+		assign = s.only(pki.Operational, assign)
+	}
+	mux.HandleFunc("POST /v1/assignment", s.known(assign))
 	mux.HandleFunc("/v1/assignment", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		problem.Write(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: POST")
@@ -95,6 +101,18 @@ func (s *service) known(next gatewayHandler) http.HandlerFunc {
 		default:
 			next(w, r, g)
 		}
+	}
+}
+
+// only lets requests pass that were made with a certificate of that role.
+func (s *service) only(role pki.Role, next gatewayHandler) gatewayHandler {
+	return func(w http.ResponseWriter, r *http.Request, g pki.Gateway) {
+		if err := g.Must(role); err != nil {
+			s.Log.Warn("a certificate of the wrong role", "gateway", g.Serial, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
+			problem.Write(w, http.StatusForbidden, err.Error()+" for "+r.URL.Path+".")
+			return
+		}
+		next(w, r, g)
 	}
 }
 

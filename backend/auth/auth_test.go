@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,8 @@ type site struct {
 	*registry
 	url     string
 	refused chan error
+
+	operationalOnly atomic.Bool
 }
 
 func serve(t *testing.T) *site {
@@ -75,8 +78,11 @@ func serve(t *testing.T) *site {
 	_, port, _ := net.SplitHostPort(plain.Addr().String())
 	s.url = "https://localhost:" + port
 	quiet := slog.New(slog.DiscardHandler)
-	handler := auth.New(auth.Config{Store: s.registry, Endpoint: "mqtts://cloud.example:8883", Clock: clock.System, Log: quiet})
-	h := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}
+	of := func(operationalOnly bool) http.Handler {
+		return auth.New(auth.Config{Store: s.registry, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Clock: clock.System, Log: quiet})
+	}
+	both := map[bool]http.Handler{false: of(false), true: of(true)}
+	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { both[s.operationalOnly.Load()].ServeHTTP(w, r) }), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
 	go func() {
 		ended <- h.Serve(pki.Secure(plain, config, pki.DefaultLimits, func(_ net.Addr, err error) { s.refused <- err }))
@@ -91,7 +97,12 @@ func serve(t *testing.T) *site {
 // client is an HTTP client with the certificate of a gateway.
 func (s *site) client(t *testing.T, serial string) *http.Client {
 	t.Helper()
-	cert := s.Enrolled(t, serial)
+	return s.as(t, s.Enrolled(t, serial))
+}
+
+// as is an HTTP client with that certificate.
+func (s *site) as(t *testing.T, cert tls.Certificate) *http.Client {
+	t.Helper()
 	tr := &http.Transport{TLSClientConfig: pki.ForServer("localhost", func() (*tls.Certificate, error) { return &cert, nil }, s.CA.Pool(), time.Now, nil)}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -231,6 +242,25 @@ func TestARevokedGatewayIsRefusedInTheHandshake(t *testing.T) {
 	s.set("GW-0001", nil)
 	if answer, text := s.ask(t, c, "POST", "/v1/assignment", "", ""); answer.StatusCode != http.StatusOK {
 		t.Errorf("%s: %s", answer.Status, text)
+	}
+}
+
+// TestAttackFactoryIdentityOnARouteForTheOperationalOne: TLS lets both in, the route
+// does not. Nothing is granted.
+func TestAttackFactoryIdentityOnARouteForTheOperationalOne(t *testing.T) {
+	s := serve(t)
+	factory, operational := s.as(t, s.Gateway(t, "GW-0001")), s.client(t, "GW-0001")
+	s.operationalOnly.Store(true)
+	answer, text := s.ask(t, factory, "POST", "/v1/assignment", "", "")
+	if answer.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "an operational one is required") || strings.Contains(string(text), "mqtts:") {
+		t.Errorf("the factory identity: %s: %s", answer.Status, text)
+	}
+	if answer, text := s.ask(t, operational, "POST", "/v1/assignment", "", ""); answer.StatusCode != http.StatusOK {
+		t.Errorf("the operational certificate: %s: %s", answer.Status, text)
+	}
+	s.operationalOnly.Store(false) // where there is no enrolment, the one certificate does all
+	if answer, text := s.ask(t, factory, "POST", "/v1/assignment", "", ""); answer.StatusCode != http.StatusOK {
+		t.Errorf("the factory identity, without enrolment: %s: %s", answer.Status, text)
 	}
 }
 

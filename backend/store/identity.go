@@ -64,7 +64,7 @@ func (s *Store) addGateway(ctx context.Context, g Gateway, c Certificate, replac
 			return err
 		}
 		const others = `FROM certificates c WHERE gateway = ?1 AND key <> ?2
-			AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.gateway = c.gateway AND r.number = c.number)`
+			AND NOT EXISTS (SELECT 1 FROM revoked r WHERE r.gateway = c.gateway AND r.number = c.number)`
 		if replaced != "" {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (gateway, number, revoked, reason) SELECT gateway, number, ?3, ?4 `+others,
 				g.Serial, blob(c.Key), now, replaced); err != nil {
@@ -106,7 +106,7 @@ func (s *Store) AddCertificate(ctx context.Context, c Certificate) error {
 
 func insertCertificate(ctx context.Context, tx *sql.Tx, serial string, c Certificate, now int64) error {
 	var revoked bool
-	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM certificates c JOIN revocations r ON r.gateway = c.gateway AND r.number = c.number
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM certificates c JOIN revoked r ON r.gateway = c.gateway AND r.number = c.number
 		WHERE c.gateway = ? AND c.key = ?)`, serial, blob(c.Key)).Scan(&revoked); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func standing(ctx context.Context, db interface {
 	var revoked int64
 	var reason string
 	err := db.QueryRowContext(ctx, `SELECT coalesce(r.revoked, 0), coalesce(r.reason, '') FROM gateways g
-		LEFT JOIN revocations r ON r.gateway = g.serial AND r.number IN ('', ?2) WHERE g.serial = ?1 ORDER BY r.number LIMIT 1`,
+		LEFT JOIN revoked r ON r.gateway = g.serial AND r.number IN ('', ?2) WHERE g.serial = ?1 ORDER BY r.number LIMIT 1`,
 		serial, number).Scan(&revoked, &reason)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -152,31 +152,13 @@ func standing(ctx context.Context, db interface {
 	return nil
 }
 
-// Revoke shuts a gateway out, whatever certificate it shows. The first reason
-// stays. It answers ErrNoGateway when there is none.
-func (s *Store) Revoke(ctx context.Context, serial, reason string) error {
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		if err := standing(ctx, tx, serial, ""); errors.Is(err, ErrNoGateway) {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO revocations (gateway, number, revoked, reason) VALUES (?, '', ?, ?) ON CONFLICT DO NOTHING`,
-			serial, s.clock.Now().UnixMilli(), reason)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("revoking %s: %w", serial, err)
-	}
-	s.hub.tell(Update{Gateway: serial})
-	return nil
-}
-
 // Certificates lists what was issued to a gateway, or to all when serial is
 // empty, the newest first.
 func (s *Store) Certificates(ctx context.Context, serial string) ([]Certificate, error) {
 	rows, err := s.reader.QueryContext(ctx, `SELECT c.number, c.gateway, c.role, c.key, c.der, c.not_before, c.not_after, c.issued,
 			coalesce(r.revoked, 0), coalesce(r.reason, '')
 		FROM certificates c LEFT JOIN revocations r ON r.id =
-			(SELECT min(id) FROM revocations WHERE gateway = c.gateway AND number IN ('', c.number))
+			(SELECT min(id) FROM revoked WHERE gateway = c.gateway AND number IN ('', c.number))
 		WHERE ?1 = '' OR c.gateway = ?1 ORDER BY c.issued DESC, c.number`, serial)
 	if err != nil {
 		return nil, err
@@ -206,7 +188,7 @@ func at(ms int64) time.Time {
 const gatewayColumns = `SELECT g.serial, g.model, g.board, g.added,
 	coalesce(p.online, 0), coalesce(p.since, 0), p.state, coalesce(r.revoked, 0), coalesce(r.reason, ''),
 	coalesce((SELECT max(latest) FROM records b WHERE b.gateway = g.serial AND b.kind = 1), 0)
-	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revocations r ON r.gateway = g.serial AND r.number = '' `
+	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revoked r ON r.gateway = g.serial AND r.number = '' `
 
 // Gateways lists every gateway by serial number.
 func (s *Store) Gateways(ctx context.Context) ([]Gateway, error) {

@@ -61,3 +61,60 @@ func TestACertificateIsAddedToAKnownGatewayInGoodStandingOnly(t *testing.T) {
 		t.Errorf("of a revoked gateway: %v", err)
 	}
 }
+
+func TestAGatewayThatIsLetInAgainNeedsANewOperationalKey(t *testing.T) {
+	s := temporary(t)
+	err := errors.Join(s.AddGateway(t.Context(), store.Gateway{Serial: "GW-1"}, certificate("1", "factory", "F")),
+		s.AddCertificate(t.Context(), certificate("2", "operational", "A")),
+		s.AddCertificate(t.Context(), certificate("3", "operational", "B")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Unrevoke(t.Context(), "GW-1", "by mistake"); !errors.Is(err, store.ErrNotRevoked) {
+		t.Errorf("a gateway that is not revoked: %v", err)
+	}
+	if err := s.Unrevoke(t.Context(), "GW-2", "by mistake"); !errors.Is(err, store.ErrNoGateway) {
+		t.Errorf("an unknown gateway: %v", err)
+	}
+	for round := range 2 { // it may happen twice
+		if err := s.Revoke(t.Context(), "GW-1", "stolen"); err != nil {
+			t.Fatal(err)
+		}
+		for _, number := range []string{"1", "2", "3", "unheard of"} {
+			var revoked *store.RevokedError
+			if err := s.Standing(t.Context(), "GW-1", number); !errors.As(err, &revoked) || revoked.Reason != "stolen" {
+				t.Errorf("round %d: certificate %s: %v", round, number, err)
+			}
+		}
+		if err := s.Unrevoke(t.Context(), "GW-1", "found again"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Standing(t.Context(), "GW-1", "1"); err != nil {
+			t.Errorf("round %d: the factory identity, which is to enrol anew: %v", round, err)
+		}
+		for _, number := range []string{"2", "3"} {
+			if err := s.Standing(t.Context(), "GW-1", number); err == nil {
+				t.Errorf("round %d: the operational certificate %s came back", round, number)
+			}
+		}
+		if err := s.AddCertificate(t.Context(), certificate("4", "operational", "A")); !errors.Is(err, store.ErrRevokedKey) {
+			t.Errorf("round %d: the old key in a new certificate: %v", round, err)
+		}
+	}
+	if err := s.AddCertificate(t.Context(), certificate("5", "operational", "C")); err != nil {
+		t.Errorf("a new key: %v", err)
+	}
+	if err := s.Standing(t.Context(), "GW-1", "5"); err != nil {
+		t.Errorf("the new certificate: %v", err)
+	}
+	if gws, err := s.Gateways(t.Context()); err != nil || len(gws) != 1 || !gws[0].Revoked.IsZero() {
+		t.Errorf("gateways %+v, %v", gws, err)
+	}
+	all, err := s.Revocations(t.Context(), 0)
+	if err != nil || len(all) != 4 || all[0].Reason != "stolen" || all[0].LiftedReason != "found again" || all[0].Lifted.IsZero() {
+		t.Errorf("the history: %+v, %v", all, err)
+	}
+	if rest, err := s.Revocations(t.Context(), all[1].ID); err != nil || len(rest) != 2 || rest[0] != all[2] {
+		t.Errorf("beyond %d: %+v, %v", all[1].ID, rest, err)
+	}
+}

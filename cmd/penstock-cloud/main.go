@@ -40,7 +40,10 @@ func main() {
 				"REQUEST is the file that `penstock provision` wrote. The certificate and the roots\n" +
 				"go into -out, for `penstock provision -install`.", Setup: issue},
 			{Name: "ca list", Help: "list gateways and their certificates", Setup: list},
-			{Name: "ca revoke", Args: "SERIAL", Help: "shut a gateway out", Setup: revoke},
+			{Name: "ca revoke", Args: "SERIAL", Help: "shut a gateway out, on every route and at once", Setup: revoke},
+			{Name: "ca unrevoke", Args: "SERIAL", Help: "let a revoked gateway in again\n\n" +
+				"Its factory identity opens enrolment again; the operational keys that it had stay\n" +
+				"revoked, so it comes back with a new one.", Setup: unrevoke},
 			{Name: "command", Args: "SERIAL PUMP COMMAND [VALUE]", Help: "ask a gateway for a change on a pump, and wait for what becomes of it\n\n" +
 				"For example: penstock-cloud command PSK-0001 bus1-1 setpoint 55%. The result is what the\n" +
 				"pump showed when it was read again. A gateway that is away gets the command when it comes\n" +
@@ -159,17 +162,29 @@ func list(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 }
 
 func revoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	return standing(fs, "revoke", "is shut out", (*store.Store).Revoke)
+}
+
+func unrevoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	return standing(fs, "unrevoke", "may enrol again, with a new operational key", (*store.Store).Unrevoke)
+}
+
+// standing is a command that changes whether a gateway may come in, for a reason.
+func standing(fs *flag.FlagSet, verb, now string, change func(s *store.Store, ctx context.Context, serial, reason string) error) func(context.Context, cli.Env, []string) error {
 	state := stateFlag(fs)
-	reason := fs.String("reason", "", "why; it is kept and shown")
+	reason := fs.String("reason", "", "`WHY`; it is kept")
 	return func(ctx context.Context, env cli.Env, args []string) error {
-		if len(args) != 1 || *reason == "" {
-			return cli.Usagef("penstock-cloud ca revoke SERIAL -reason TEXT")
+		if len(args) != 1 {
+			return cli.Usagef("which gateway? penstock-cloud ca %s SERIAL -reason WHY", verb)
+		}
+		if *reason == "" {
+			return cli.Usagef("why? give a -reason; it is kept")
 		}
 		return withStore(ctx, *state, func(db *store.Store) error {
-			if err := db.Revoke(ctx, args[0], *reason); err != nil {
+			if err := change(db, ctx, args[0], *reason); err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "%s is shut out\n", args[0])
+			fmt.Fprintf(env.Stdout, "%s %s\n", args[0], now)
 			return nil
 		})
 	}
