@@ -6,21 +6,27 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"penstock/internal/cli"
 	"penstock/internal/config"
 	"penstock/internal/gateway"
 )
 
-// busCommands open a serial line themselves: a laptop, an adapter and a pump
-// are all that they need.
+// busCommands are about a serial line and its pumps. With -port they open the line
+// themselves: a laptop, an adapter and a pump are all that they need. Those that
+// can do without ask the gateway that runs here.
 var busCommands = []cli.Command{
 	{Name: "scan", Help: "find the devices on a line", Setup: scan},
 	{Name: "read", Args: "REGISTER [COUNT]", Help: "read holding registers of a device\n\n" +
 		"REGISTER is the number as documents print it: 304 is speed.", Setup: read},
-	{Name: "write", Args: "REGISTER VALUE", Help: "write a register of a device and read it back", Setup: write},
-	{Name: "watch", Help: "show the live values of a pump", Setup: watch},
+	{Name: "write", Args: "COMMAND [VALUE] | REGISTER VALUE", Help: "ask a pump for a change, and see that it follows\n\n" +
+		"COMMAND is one of the pump's family: setpoint 55, running off, control_mode \"constant\n" +
+		"pressure\", access remote, reset_alarm. A number is a register, as documents print it,\n" +
+		"and -port is required. With -pump, the gateway that runs here is asked.", Setup: write},
+	{Name: "watch", Help: "show the live values of a pump\n\n" +
+		"Of the line at -port, or, with -pump, of the gateway that runs here.", Setup: watch},
+	{Name: "bus", Help: "show how a bus spends its time, planned and measured\n\n" +
+		"Of the gateway that runs here, or, with -port, of one pump on that line.", Setup: showBus},
 }
 
 // lineFlags declares the flags that say which line and how it is set.
@@ -79,51 +85,6 @@ func read(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 			}
 		}
 		return gateway.Read(ctx, o, *address, register, count, env.Stdout)
-	}
-}
-
-func write(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
-	line := lineFlags(fs)
-	address := fs.Int("address", 1, "the device's address, 1 to 247")
-	return func(ctx context.Context, env cli.Env, args []string) error {
-		o, err := line()
-		if err != nil {
-			return err
-		}
-		if len(args) != 2 {
-			return cli.Usagef("penstock write -port DEVICE REGISTER VALUE")
-		}
-		register, err := number("REGISTER", args[0], 1, 65536)
-		if err != nil {
-			return err
-		}
-		value, err := number("VALUE", args[1], 0, 65535)
-		if err != nil {
-			return err
-		}
-		return gateway.Write(ctx, o, *address, register, uint16(value), env.Stdout)
-	}
-}
-
-func watch(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
-	line := lineFlags(fs)
-	address := fs.Int("address", 1, "the device's address, 1 to 247")
-	profile := fs.String("profile", "cim-epump", "the pump's family; a name that does not exist lists them")
-	length := fs.Duration("for", 0, "end after `DURATION` (default: until Ctrl-C)")
-	return func(ctx context.Context, env cli.Env, args []string) error {
-		o, err := line()
-		if err != nil {
-			return err
-		}
-		if len(args) > 0 {
-			return cli.Usagef("unexpected argument %q", args[0])
-		}
-		if *length > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, *length)
-			defer cancel()
-		}
-		return gateway.Watch(ctx, o, *address, *profile, env.Stdout, time.Second)
 	}
 }
 

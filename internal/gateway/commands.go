@@ -75,6 +75,16 @@ func (g *Gateway) act(ctx context.Context, c telemetry.Command) telemetry.Comman
 	return telemetry.CommandResult{Outcome: telemetry.Refused, Text: fmt.Sprintf("this gateway has no pump %q", c.Pump)}
 }
 
+// Command carries out what somebody who stands beside the gateway asks for.
+func (g *Gateway) Command(ctx context.Context, pump, name, value string) (string, error) {
+	g.log.Info("a command by the local socket", "pump", pump, "command", name, "value", value)
+	r := g.act(ctx, telemetry.Command{Pump: pump, Name: name, Value: value})
+	if r.Outcome != telemetry.Done {
+		return "", errors.New(r.Text)
+	}
+	return r.Text, nil
+}
+
 // outcome is the cloud's word for what became of a command on the bus.
 func outcome(err error) telemetry.Outcome {
 	switch {

@@ -171,7 +171,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	failed := make(chan error, 1)
 	doorCtx, closeDoor := context.WithCancel(context.WithoutCancel(ctx))
 	door := start(func() {
-		if err := local.Serve(doorCtx, socket, g.Snapshot, g.log); err != nil {
+		if err := local.Serve(doorCtx, socket, g, g.log); err != nil {
 			failed <- err
 		}
 	})

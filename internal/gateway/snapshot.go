@@ -55,10 +55,10 @@ func queueStatus(q queue.Status) status.Queue {
 
 func busStatus(b poll.Status) status.Bus {
 	s := status.Bus{Name: b.Name, Port: b.Port, Mode: b.Mode, OK: b.OK, Since: b.Since, Problem: b.Problem,
-		Occupancy: b.Occupancy, Counters: b.Counters}
+		Occupancy: b.Occupancy, Planned: b.Planned, Dead: b.Dead, Stretched: b.Stretched, Counters: b.Counters}
 	for _, d := range b.Devices {
 		p := status.Pump{ID: d.ID, Name: d.Name, Address: d.Address, Family: d.Profile,
-			OK: d.State == poll.OK, LastGood: d.LastGood, Problem: d.Problem}
+			OK: d.State == poll.OK, LastGood: d.LastGood, Problem: d.Problem, ReplyTime: d.ReplyTime, Dropped: d.Dropped}
 		for _, v := range d.Values {
 			if !v.Time.IsZero() {
 				p.Values = append(p.Values, status.Value{Point: v.Point, Unit: v.Unit, Scale: v.Scale, Enum: v.Enum,

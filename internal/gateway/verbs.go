@@ -15,6 +15,7 @@ import (
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
+	"penstock/internal/status"
 	"penstock/internal/telemetry"
 )
 
@@ -115,20 +116,71 @@ func Write(ctx context.Context, o LineOptions, address, register int, value uint
 	return nil
 }
 
-// Watch shows a pump's values until ctx ends: it runs the same bus that the
-// gateway does.
-func Watch(ctx context.Context, o LineOptions, address int, family string, w io.Writer, every time.Duration) error {
+// pump is what a verb calls the one pump on its line.
+const pump = "the pump"
+
+// bus is the line as the gateway would poll it, with one pump on it.
+func (o LineOptions) bus(address int, family string) (*poll.Bus, error) {
 	m, err := o.mode()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := findProfile(o.Families, family)
 	if err != nil {
+		return nil, err
+	}
+	return poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m,
+		Devices: []poll.Device{{ID: pump, Name: pump, Address: address, Profile: p}}},
+		poll.Deps{Clock: clock.System, Log: silent})
+}
+
+// beside runs the bus while f works on it.
+func beside(ctx context.Context, bus *poll.Bus, f func(ctx context.Context) error) error {
+	running, stop := context.WithCancel(ctx)
+	ended := start(func() { _ = bus.Run(running, func(telemetry.Reading) {}) }) // it ends when it is told to
+	err := f(ctx)
+	stop()
+	<-ended
+	return err
+}
+
+// Command asks one pump for a change, as the gateway does, and writes what the
+// pump shows once it has followed.
+func Command(ctx context.Context, o LineOptions, address int, family, name, value string, w io.Writer) error {
+	bus, err := o.bus(address, family)
+	if err != nil {
 		return err
 	}
-	bus, err := poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m,
-		Devices: []poll.Device{{ID: "pump", Address: address, Profile: p}}},
-		poll.Deps{Clock: clock.System, Log: silent})
+	return beside(ctx, bus, func(ctx context.Context) error {
+		r, err := bus.Write(ctx, poll.Command{Pump: pump, Name: name, Value: value})
+		if s := bus.Status(); err != nil && !s.OK && s.Problem != "" {
+			return errors.New(s.Problem)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s: the pump shows %s, %d ms after it was told\n", name, r.Text, r.Seen.Sub(r.Sent).Milliseconds())
+		return nil
+	})
+}
+
+// Occupancy polls one pump for a while and shows how the line's time goes.
+func Occupancy(ctx context.Context, o LineOptions, address int, family string, w io.Writer, length time.Duration) error {
+	bus, err := o.bus(address, family)
+	if err != nil {
+		return err
+	}
+	return beside(ctx, bus, func(ctx context.Context) error {
+		fmt.Fprintf(w, "polling for %v\n", length)
+		_ = clock.System.Sleep(ctx, length) // its error says that it was cut short
+		return status.WriteBus(w, busStatus(bus.Status()), clock.System.Now())
+	})
+}
+
+// Watch shows a pump's values until ctx ends: it runs the same bus that the
+// gateway does.
+func Watch(ctx context.Context, o LineOptions, address int, family string, w io.Writer, every time.Duration) error {
+	bus, err := o.bus(address, family)
 	if err != nil {
 		return err
 	}

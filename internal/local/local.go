@@ -7,10 +7,12 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -28,9 +30,38 @@ const DefaultSocket = "/run/penstock/penstock.sock"
 // ErrNotRunning: nobody listens at the socket.
 var ErrNotRunning = errors.New("no gateway is running here")
 
+// Gateway is whom the door belongs to. Its methods may be called from any
+// goroutine.
+type Gateway interface {
+	Snapshot() status.Snapshot
+	// Command asks for a change on a pump and returns, in words, what the pump
+	// shows once it has followed. The error says what became of it otherwise.
+	Command(ctx context.Context, pump, name, value string) (string, error)
+}
+
+// commandTime bounds a command: the slowest pump has followed by then, or will not.
+const commandTime = 30 * time.Second
+
+// command is the body of POST /v1/command, answer or problem what comes back.
+type command struct {
+	Pump  string `json:"pump"`
+	Name  string `json:"command"`
+	Value string `json:"value,omitempty"`
+}
+
+type answer struct {
+	Text string `json:"text"`
+}
+
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
 // Serve answers at the socket until ctx ends. A socket left behind by a
 // gateway that died is replaced; one that answers is not.
-func Serve(ctx context.Context, path string, snapshot func() status.Snapshot, log *slog.Logger) error {
+func Serve(ctx context.Context, path string, gateway Gateway, log *slog.Logger) error {
 	l, err := listen(path)
 	if err != nil {
 		return err
@@ -38,7 +69,30 @@ func Serve(ctx context.Context, path string, snapshot func() status.Snapshot, lo
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(snapshot()); err != nil {
+		if err := json.NewEncoder(w).Encode(gateway.Snapshot()); err != nil {
+			log.Debug("local socket: the caller went away", "err", err)
+		}
+	})
+	mux.HandleFunc("POST /v1/command", func(w http.ResponseWriter, r *http.Request) {
+		// Setting a deadline can fail only on a connection that is gone.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(commandTime + 5*time.Second))
+		ctx, cancel := context.WithTimeout(r.Context(), commandTime)
+		defer cancel()
+		w.Header().Set("Content-Type", "application/json")
+		var reply any
+		var c command
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&c); err != nil {
+			reply = problem{http.StatusText(http.StatusBadRequest), http.StatusBadRequest, "the body is not the JSON of a command: " + err.Error()}
+		} else if text, err := gateway.Command(ctx, c.Pump, c.Name, c.Value); err != nil {
+			reply = problem{http.StatusText(http.StatusConflict), http.StatusConflict, err.Error()}
+		} else {
+			reply = answer{text}
+		}
+		if p, ok := reply.(problem); ok {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(p.Status)
+		}
+		if err := json.NewEncoder(w).Encode(reply); err != nil {
 			log.Debug("local socket: the caller went away", "err", err)
 		}
 	})
@@ -73,9 +127,23 @@ func listen(path string) (net.Listener, error) {
 }
 
 // Status asks the gateway that listens at path.
-func Status(ctx context.Context, path string) (status.Snapshot, error) {
+func Status(ctx context.Context, path string) (s status.Snapshot, err error) {
+	err = ask(ctx, path, http.MethodGet, "/v1/status", nil, &s)
+	return s, err
+}
+
+// Command asks the gateway that listens at path for a change on one of its pumps,
+// and returns what the pump then shows.
+func Command(ctx context.Context, path, pump, name, value string) (string, error) {
+	var a answer
+	err := ask(ctx, path, http.MethodPost, "/v1/command", command{pump, name, value}, &a)
+	return a.Text, err
+}
+
+// ask sends a question, if there is one, and reads the answer.
+func ask(ctx context.Context, path, method, resource string, question, into any) error {
 	client := &http.Client{
-		Timeout: 5 * time.Second,
+		Timeout: commandTime + 5*time.Second,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -84,28 +152,39 @@ func Status(ctx context.Context, path string) (status.Snapshot, error) {
 			},
 		},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://penstock/v1/status", nil)
+	var body io.Reader
+	if question != nil {
+		text, err := json.Marshal(question)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://penstock"+resource, body)
 	if err != nil {
-		return status.Snapshot{}, err
+		return err
 	}
 	res, err := client.Do(req)
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		if errors.Is(err, fs.ErrPermission) {
-			return status.Snapshot{}, fmt.Errorf("%s: permission denied; ask as root or a member of its group", path)
+			return fmt.Errorf("%s: permission denied; ask as root or a member of its group", path)
 		}
-		return status.Snapshot{}, fmt.Errorf("%w (socket %s)", ErrNotRunning, path)
+		return fmt.Errorf("%w (socket %s)", ErrNotRunning, path)
 	}
 	if err != nil {
-		return status.Snapshot{}, err
+		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return status.Snapshot{}, fmt.Errorf("%s answered %s", path, res.Status)
+		var p problem
+		if json.NewDecoder(res.Body).Decode(&p) == nil && p.Detail != "" {
+			return errors.New(p.Detail)
+		}
+		return fmt.Errorf("%s answered %s", path, res.Status)
 	}
-	var s status.Snapshot
-	if err := json.NewDecoder(res.Body).Decode(&s); err != nil {
-		return status.Snapshot{}, fmt.Errorf("%s: %w", path, err)
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return s, nil
+	return nil
 }

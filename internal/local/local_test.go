@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -14,12 +15,40 @@ import (
 	"penstock/internal/status"
 )
 
+// gateway has one pump, which takes a set-point and nothing else.
+type gateway struct{}
+
+func (gateway) Snapshot() status.Snapshot { return status.Snapshot{Version: "1.2.3"} }
+func (gateway) Command(_ context.Context, pump, name, value string) (string, error) {
+	if pump != "bus1-1" || name != "setpoint" {
+		return "", fmt.Errorf("refused: %s has no %s", pump, name)
+	}
+	return value + " %", nil
+}
+
+func TestACommandThroughTheSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.sock")
+	if _, err := local.Command(t.Context(), path, "bus1-1", "setpoint", "55"); !errors.Is(err, local.ErrNotRunning) {
+		t.Errorf("without a gateway: %v", err)
+	}
+	stop := serve(t, path)
+	if text, err := local.Command(t.Context(), path, "bus1-1", "setpoint", "55"); err != nil || text != "55 %" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if _, err := local.Command(t.Context(), path, "bus1-1", "fly", ""); err == nil || err.Error() != "refused: bus1-1 has no fly" {
+		t.Errorf("a refusal comes back as %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func serve(t *testing.T, path string) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- local.Serve(ctx, path, func() status.Snapshot { return status.Snapshot{Version: "1.2.3"} }, slog.New(slog.DiscardHandler))
+		ended <- local.Serve(ctx, path, gateway{}, slog.New(slog.DiscardHandler))
 	}()
 	for {
 		if _, err := local.Status(t.Context(), path); err == nil {

@@ -89,6 +89,9 @@ type Bus struct {
 	Since     time.Time        `json:"since"` // of OK
 	Problem   string           `json:"problem,omitempty"`
 	Occupancy float64          `json:"occupancy"` // share of the last minute that the line was busy, 0 to 1
+	Planned   float64          `json:"planned"`   // share that the plan needs when every pump answers
+	Dead      float64          `json:"dead"`      // share of the last minute that unanswered requests took
+	Stretched float64          `json:"stretched"` // what periods were multiplied by for want of room; 1: nothing
 	Counters  map[string]int64 `json:"counters"`
 	Pumps     []Pump           `json:"pumps"`
 }
@@ -102,7 +105,11 @@ type Pump struct {
 	OK       bool      `json:"ok"`
 	LastGood time.Time `json:"last_good,omitzero"`
 	Problem  string    `json:"problem,omitempty"`
-	Values   []Value   `json:"values"`
+	// How long the pump takes to begin an answer, and how many of its cycles were
+	// skipped because the bus was late.
+	ReplyTime time.Duration `json:"reply_time_ns"`
+	Dropped   int64         `json:"dropped_cycles"`
+	Values    []Value       `json:"values"`
 }
 
 // Value is the newest reading of one point.
