@@ -19,6 +19,8 @@ mbpoll             command -v mbpoll
 protobuf-compiler  test -x /usr/bin/protoc
 python3-protobuf   /usr/bin/python3 -c 'import google.protobuf'
 python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
+python3-serial     /usr/bin/python3 -c 'import serial'
+python3-serial-asyncio /usr/bin/python3 -c 'import serial_asyncio'
 qemu-user-static   command -v qemu-arm-static
 END
 }
