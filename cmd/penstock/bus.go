@@ -51,6 +51,8 @@ func lineFlags(fs *flag.FlagSet) func() (gateway.LineOptions, error) {
 
 func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	line := lineFlags(fs)
+	protocol := fs.String("protocol", "both", "modbus, genibus, or both: GENIbus where no Modbus device answers")
+	verbose := fs.Bool("v", false, "of a GENIbus unit, say what is read and how each fact is known")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		o, err := line()
 		if err != nil {
@@ -59,7 +61,20 @@ func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if len(args) > 0 {
 			return cli.Usagef("unexpected argument %q", args[0])
 		}
-		return gateway.Scan(ctx, o, env.Stdout)
+		switch *protocol {
+		case "modbus":
+			return gateway.Scan(ctx, o, env.Stdout)
+		case "genibus":
+			return gateway.ScanGenibus(ctx, o, *verbose, env.Stdout)
+		case "both":
+			err := gateway.Scan(ctx, o, env.Stdout)
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			fmt.Fprintf(env.Stdout, "Modbus: %v\n", err)
+			return gateway.ScanGenibus(ctx, o, *verbose, env.Stdout)
+		}
+		return cli.Usagef("-protocol %q; allowed: modbus, genibus, both", *protocol)
 	}
 }
 

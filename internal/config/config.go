@@ -35,6 +35,7 @@ type Config struct {
 type Bus struct {
 	Name     string
 	Port     string // e.g. /dev/ttyUSB0
+	Protocol string // "modbus" or "genibus"
 	Speed    int    // bit/s
 	Parity   string // "none", "even" or "odd"
 	StopBits int
@@ -145,8 +146,9 @@ func (r *reader) config(n ast.Node, c *Config) {
 		"queue_limit":  r.size(&c.QueueLimit, 1<<20, 1<<40),
 		"links":        r.list(r.link(c)),
 		"buses": r.list(func(n ast.Node, path string) {
-			b := Bus{Name: fmt.Sprintf("bus%d", len(c.Buses)+1), Speed: 19200, Parity: "even", StopBits: 1}
+			b := Bus{Name: fmt.Sprintf("bus%d", len(c.Buses)+1), Protocol: "modbus"}
 			r.bus(n, path, &b)
+			r.lineOf(n, path, &b)
 			for _, other := range c.Buses {
 				if b.Name == other.Name {
 					r.fail(n, path+".name", "%q is taken by another bus; names are unique", b.Name)
@@ -160,10 +162,37 @@ func (r *reader) config(n ast.Node, c *Config) {
 	})
 }
 
+// lineOf gives a bus the usual speed and format of its protocol where the file
+// gives none. GENIbus knows one only, and other addresses than Modbus.
+func (r *reader) lineOf(n ast.Node, path string, b *Bus) {
+	usual := Bus{Speed: 19200, Parity: "even", StopBits: 1}
+	if b.Protocol == "genibus" {
+		usual = Bus{Speed: 9600, Parity: "none", StopBits: 1}
+		if b.Speed != 0 && b.Speed != 9600 || b.Parity != "" && b.Parity != "none" || b.StopBits > 1 {
+			r.fail(n, path+".protocol", "GENIbus always runs at 9600 bit/s without parity and with one stop bit; remove speed, parity and stop_bits")
+		}
+		for _, p := range b.Pumps {
+			if p.Address != 0 && (p.Address < 32 || p.Address > 231) {
+				r.fail(n, path+".pumps", "address %d on a GENIbus; allowed: 32 to 231, which is the number on the pump's display and 31", p.Address)
+			}
+		}
+	}
+	if b.Speed == 0 {
+		b.Speed = usual.Speed
+	}
+	if b.Parity == "" {
+		b.Parity = usual.Parity
+	}
+	if b.StopBits == 0 {
+		b.StopBits = usual.StopBits
+	}
+}
+
 func (r *reader) bus(n ast.Node, path string, b *Bus) {
 	r.mapping(n, path, map[string]field{
 		"name":      r.text(&b.Name, regexp.MustCompile(`^[a-z0-9-]{1,16}$`), "1 to 16 of a-z, 0-9 and -"),
 		"port":      r.text(&b.Port, regexp.MustCompile(`^/.+`), "the path of a serial device, such as /dev/ttyUSB0"),
+		"protocol":  r.oneOf(&b.Protocol, []string{"modbus", "genibus"}),
 		"speed":     r.oneOfInts(&b.Speed, Speeds),
 		"parity":    r.oneOf(&b.Parity, []string{"none", "even", "odd"}),
 		"stop_bits": r.oneOfInts(&b.StopBits, []int{1, 2}),

@@ -26,16 +26,20 @@ buses:
     speed: 9600
     parity: none
     stop_bits: 2
+  - port: /dev/ttyS2
+    protocol: genibus
+    pumps: [{address: 32, profile: generic}]
 `), profiles)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{ReportEvery: 2 * time.Second, QueueLimit: 64 << 20, Buses: []Bus{
-		{Name: "bus1", Port: "/dev/ttyUSB0", Speed: 19200, Parity: "even", StopBits: 1, Pumps: []Pump{
+		{Name: "bus1", Port: "/dev/ttyUSB0", Protocol: "modbus", Speed: 19200, Parity: "even", StopBits: 1, Pumps: []Pump{
 			{Address: 1, Profile: "cim-epump", Name: "Boiler pump, left"},
 			{Address: 2, Profile: "generic"},
 		}},
-		{Name: "cellar", Port: "/dev/ttyS1", Speed: 9600, Parity: "none", StopBits: 2},
+		{Name: "cellar", Port: "/dev/ttyS1", Protocol: "modbus", Speed: 9600, Parity: "none", StopBits: 2},
+		{Name: "bus3", Port: "/dev/ttyS2", Protocol: "genibus", Speed: 9600, Parity: "none", StopBits: 1, Pumps: []Pump{{Address: 32, Profile: "generic"}}},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -59,8 +63,11 @@ func TestAnEmptyOrMissingFileIsTheDefault(t *testing.T) {
 
 func TestAMistakeNamesFileLineKeyAndWhatIsAllowed(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
-		{"buses:\n  - prot: /dev/x\n", "c.yaml:2: buses[0].prot: unknown key; allowed here: name, parity, port, pumps, speed, stop_bits"},
+		{"buses:\n  - prot: /dev/x\n", "c.yaml:2: buses[0].prot: unknown key; allowed here: name, parity, port, protocol, pumps, speed, stop_bits"},
 		{"buses:\n  - speed: 9600\n", "buses[0].port: this key is required"},
+		{"buses:\n  - port: /dev/x\n    protocol: genibus\n    speed: 19200\n", "buses[0].protocol: GENIbus always runs at 9600"},
+		{"buses:\n  - port: /dev/x\n    protocol: genibus\n    pumps: [{address: 2, profile: generic}]\n", "address 2 on a GENIbus; allowed: 32 to 231"},
+		{"buses:\n  - port: /dev/x\n    protocol: canbus\n", "allowed: modbus, genibus"},
 		{"report_every: soon\n", `c.yaml:1: report_every: "soon" is not allowed; allowed: a duration from 1s to 1h0m0s`},
 		{"report_every: [1]\n", "c.yaml:1: report_every: allowed: a duration"},
 		{"\nreport_every: 0s\n", `c.yaml:2: report_every: "0s" is not allowed`},

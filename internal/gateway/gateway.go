@@ -59,19 +59,20 @@ type Options struct {
 
 // Gateway is a running firmware.
 type Gateway struct {
-	opts     Options
-	clock    clock.Clock
-	log      *slog.Logger
-	started  time.Time
-	identity *certs.Identity
-	queue    *queue.Queue
-	buses    []*poll.Bus
-	offsets  []int // of each bus's first group in the catalogue
-	recorder *recorder
-	herald   *herald
-	commands *command.Executor
-	links    *link.Group
-	session  *uplink.Session
+	opts      Options
+	clock     clock.Clock
+	log       *slog.Logger
+	started   time.Time
+	identity  *certs.Identity
+	queue     *queue.Queue
+	buses     []*poll.Bus
+	offsets   []int // of each bus's first group in the catalogue
+	recorder  *recorder
+	rescaling sync.Mutex // one bus at a time puts its scales into force
+	herald    *herald
+	commands  *command.Executor
+	links     *link.Group
+	session   *uplink.Session
 }
 
 // New builds a gateway from its state folder and configuration. It opens no
@@ -119,13 +120,12 @@ func New(o Options) (*Gateway, error) {
 
 // makeBuses builds the buses and the catalogue of all that they read.
 func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
-	var c telemetry.Catalogue
 	for _, b := range g.opts.Config.Buses {
 		m, err := mode(b.Speed, b.Parity, b.StopBits)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", b.Name, err)
 		}
-		cfg := poll.Config{Name: b.Name, Port: b.Port, Mode: m}
+		cfg := poll.Config{Name: b.Name, Port: b.Port, Mode: m, Protocol: profile.Protocol(b.Protocol)}
 		for _, p := range b.Pumps {
 			family, err := findProfile(g.opts.Families, p.Profile)
 			if err != nil {
@@ -133,16 +133,41 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 			}
 			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family})
 		}
-		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.clock, Log: g.log.With("bus", b.Name)})
+		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.clock, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
 		if err != nil {
 			return nil, err
 		}
-		g.offsets = append(g.offsets, len(c.Groups))
+		before := 0
+		if n := len(g.buses); n > 0 {
+			before = g.offsets[n-1] + len(g.buses[n-1].Groups())
+		}
+		g.offsets = append(g.offsets, before)
 		g.buses = append(g.buses, bus)
+	}
+	return g.catalogue()
+}
+
+// catalogue says what the buses read, as they know it now.
+func (g *Gateway) catalogue() (*wire.Catalogue, error) {
+	var c telemetry.Catalogue
+	for _, bus := range g.buses {
 		c.Pumps = append(c.Pumps, bus.Pumps()...)
 		c.Groups = append(c.Groups, bus.Groups()...)
 	}
 	return wire.NewCatalogue(c)
+}
+
+// rescaled puts scales into force that a pump has told of itself. A bus calls it
+// between two readings.
+func (g *Gateway) rescaled() {
+	g.rescaling.Lock()
+	defer g.rescaling.Unlock()
+	c, err := g.catalogue()
+	if err != nil {
+		g.log.Error("the pumps' new scales cannot be told to the cloud", "err", err)
+		return
+	}
+	g.recorder.turn(c)
 }
 
 func (g *Gateway) openQueue() (err error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -25,11 +26,10 @@ type appender interface {
 // recorder gathers readings in the open block, and each reporting period seals
 // it as one durable record.
 type recorder struct {
-	queue     appender
-	clock     clock.Clock
-	log       *slog.Logger
-	period    time.Duration
-	catalogue *wire.Catalogue
+	queue  appender
+	clock  clock.Clock
+	log    *slog.Logger
+	period time.Duration
 	// settled is a time before which no reading is still on its way: a block
 	// is complete up to there.
 	settled func() time.Time
@@ -40,22 +40,26 @@ type recorder struct {
 
 	mu           sync.Mutex
 	builder      *wire.Builder
-	watchedUntil time.Time     // somebody looks
-	watchedEvery time.Duration // and a block is sealed this often
+	catalogue    *wire.Catalogue // that builder works by
+	turned       []sealed        // blocks that a new catalogue has ended, oldest first
+	lastUpTo     time.Time       // the end of the last block
+	watchedUntil time.Time       // somebody looks
+	watchedEvery time.Duration   // and a block is sealed this often
 
 	// The reporting goroutine owns the rest.
-	packer   wire.Packer
-	pending  []sealed // oldest first
-	lost     *telemetry.Gap
-	dropped  uint64 // of the history lane, when the catalogue was last appended
-	told     bool   // the catalogue is in the queue
-	trouble  bool   // said in the log
-	lastUpTo time.Time
+	packer  wire.Packer
+	pending []sealed // oldest first
+	lost    *telemetry.Gap
+	dropped uint64          // of the history lane, when the catalogue was last appended
+	told    *wire.Catalogue // is in the queue, ahead of the blocks that come next
+	trouble bool            // said in the log
 }
 
 type sealed struct {
-	upTo    time.Time
-	payload []byte
+	upTo      time.Time
+	body      []byte // of a block that is not packed yet
+	payload   []byte
+	catalogue *wire.Catalogue
 }
 
 func newRecorder(q appender, c *wire.Catalogue, period time.Duration, settled func() time.Time, clk clock.Clock, log *slog.Logger) *recorder {
@@ -131,22 +135,40 @@ func (r *recorder) run(ctx context.Context, stopped <-chan struct{}) {
 
 // seal ends the open block and hands everything sealed to the queue.
 func (r *recorder) seal(upTo time.Time) {
+	r.mu.Lock()
+	r.end(upTo)
+	turned := r.turned
+	r.turned = nil
+	r.mu.Unlock()
+	for _, s := range turned {
+		s.payload, s.body = r.packer.AppendPayload(nil, wire.KindBlock, s.body), nil
+		r.pending = append(r.pending, s)
+	}
+	r.flush()
+}
+
+// end ends the open block and begins the next. mu is held.
+func (r *recorder) end(upTo time.Time) {
 	if upTo.Before(r.lastUpTo) {
 		upTo = r.lastUpTo // the clock was set back
 	}
-	r.mu.Lock()
-	var body []byte
 	if r.builder.Len() > 0 {
-		body = r.builder.Seal(upTo)
+		body := bytes.Clone(r.builder.Seal(upTo))
+		r.turned = append(r.turned, sealed{upTo: upTo, body: body, catalogue: r.catalogue})
 	}
-	// body stays valid until the next Seal, which this goroutine calls.
 	r.builder.Open(upTo)
-	r.mu.Unlock()
 	r.lastUpTo = upTo
-	if body != nil {
-		r.pending = append(r.pending, sealed{upTo, r.packer.AppendPayload(nil, wire.KindBlock, body)})
-	}
-	r.flush()
+}
+
+// turn puts a new catalogue in force: what was added before is of the old one,
+// what comes after of the new one. It never waits for the disk.
+func (r *recorder) turn(c *wire.Catalogue) {
+	upTo := r.settled()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(upTo)
+	r.catalogue, r.builder = c, wire.NewBuilder(c)
+	r.builder.Open(r.lastUpTo)
 }
 
 // flush appends what is pending, in order. What the disk refuses is tried again
@@ -176,16 +198,16 @@ func (r *recorder) append() error {
 		}
 		r.lost = nil
 	}
-	// Blocks mean nothing without their catalogue, so it goes ahead of them
-	// once, and again when history was dropped: it may have been in there.
-	if dropped := r.queue.Status().History.Dropped; !r.told || dropped != r.dropped {
-		payload := r.packer.AppendPayload(nil, wire.KindCatalogue, r.catalogue.Body)
-		if err := r.queue.Append(queue.History, time.Time{}, payload); err != nil {
-			return err
-		}
-		r.told, r.dropped = true, dropped
-	}
 	for len(r.pending) > 0 {
+		// Blocks mean nothing without their catalogue, so it goes ahead of them
+		// once, and again when history was dropped: it may have been in there.
+		if c, dropped := r.pending[0].catalogue, r.queue.Status().History.Dropped; r.told != c || dropped != r.dropped {
+			payload := r.packer.AppendPayload(nil, wire.KindCatalogue, c.Body)
+			if err := r.queue.Append(queue.History, time.Time{}, payload); err != nil {
+				return err
+			}
+			r.told, r.dropped = c, dropped
+		}
 		if err := r.queue.Append(queue.History, r.pending[0].upTo, r.pending[0].payload); err != nil {
 			return err
 		}

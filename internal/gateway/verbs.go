@@ -121,15 +121,18 @@ const pump = "the pump"
 
 // bus is the line as the gateway would poll it, with one pump on it.
 func (o LineOptions) bus(address int, family string) (*poll.Bus, error) {
-	m, err := o.mode()
-	if err != nil {
-		return nil, err
-	}
 	p, err := findProfile(o.Families, family)
 	if err != nil {
 		return nil, err
 	}
-	return poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m,
+	m, err := o.mode()
+	if err != nil {
+		return nil, err
+	}
+	if p.Speaks() == profile.Genibus {
+		m = fieldbus.Mode{} // the protocol's only one
+	}
+	return poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m, Protocol: p.Speaks(),
 		Devices: []poll.Device{{ID: pump, Name: pump, Address: address, Profile: p}}},
 		poll.Deps{Clock: clock.System, Log: silent})
 }
