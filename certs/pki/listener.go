@@ -14,10 +14,12 @@ import (
 type Limits struct {
 	Handshake time.Duration // that a peer may take to prove who it is
 	Conns     int           // at a time, those in their handshake included; more wait in the kernel
+	PerSecond int           // handshakes that are begun, after as many at once; 0: any number
 }
 
-// DefaultLimits suit a small machine.
-var DefaultLimits = Limits{Handshake: 10 * time.Second, Conns: 4096}
+// DefaultLimits suit a small machine: a handshake with certificates on both sides
+// costs it about a millisecond, so a flood takes half of a core and no more.
+var DefaultLimits = Limits{Handshake: 10 * time.Second, Conns: 4096, PerSecond: 500}
 
 // Listener hands out connections whose handshake is done: nothing of a peer that
 // was refused, or is slow to say who it is, reaches the server behind it.
@@ -48,10 +50,14 @@ func Secure(inner net.Listener, config *tls.Config, limits Limits, refused func(
 
 // run accepts until the inner listener ends, then waits for the handshakes.
 func (l *Listener) run() {
+	pace := pace{perSecond: float64(l.limits.PerSecond), tokens: float64(l.limits.PerSecond), last: l.config.Time()}
 	for {
 		select {
 		case l.places <- struct{}{}:
 		case <-l.ctx.Done():
+		}
+		if l.limits.PerSecond > 0 {
+			l.wait(pace.take(l.config.Time()))
 		}
 		raw, err := l.inner.Accept()
 		if err != nil {
@@ -59,7 +65,7 @@ func (l *Listener) run() {
 			if errors.As(err, &temporary) && temporary.Temporary() && l.ctx.Err() == nil { // too many open files, say
 				<-l.places
 				l.refused(l.inner.Addr(), err)
-				l.pause()
+				l.wait(100 * time.Millisecond)
 				continue
 			}
 			l.fail = err
@@ -72,11 +78,33 @@ func (l *Listener) run() {
 	close(l.ready)
 }
 
-// pause waits a moment before the next try.
-func (l *Listener) pause() {
-	ctx, cancel := context.WithTimeout(l.ctx, 100*time.Millisecond)
+// wait waits that long, or until the listener is closed.
+func (l *Listener) wait(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, d)
 	defer cancel()
 	<-ctx.Done()
+}
+
+// pace is a bucket of tokens, one for each handshake. Whoever comes when it is empty
+// waits in the kernel's queue: nobody is refused for somebody else's flood.
+type pace struct {
+	perSecond, tokens float64
+	last              time.Time
+}
+
+// take takes a token, and returns how long to wait before it is used.
+func (p *pace) take(now time.Time) time.Duration {
+	// A clock that was set does not count: at most a second passes between two looks.
+	passed := min(max(now.Sub(p.last), 0), time.Second)
+	p.last = now
+	p.tokens = min(p.tokens+passed.Seconds()*p.perSecond, p.perSecond) - 1
+	if p.tokens >= 0 {
+		return 0
+	}
+	return time.Duration(-p.tokens / p.perSecond * float64(time.Second))
 }
 
 func (l *Listener) admit(raw *placed) {
