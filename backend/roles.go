@@ -45,7 +45,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	}
 
 	log := cfg.Log.With("role", "auth")
-	assignment := auth.New(auth.Config{Store: db, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), OperationalOnly: cfg.OperationalOnly, Clock: clock.System, Log: log})
+	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), OperationalOnly: cfg.OperationalOnly, Clock: clock.System, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")

@@ -9,6 +9,7 @@ package auth
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,8 +40,10 @@ type Config struct {
 	Endpoint string // that gateways are told, such as mqtts://host:8883
 
 	OperationalOnly bool // assignment takes the operational certificate, not the factory identity
-	Clock           clock.Clock
-	Log             *slog.Logger
+	// Certificate is what the server shows; it signs the time with its key.
+	Certificate func() (*tls.Certificate, error)
+	Clock       clock.Clock
+	Log         *slog.Logger
 }
 
 // AssignmentLife is how long a gateway uses an answer before it asks again.
@@ -60,12 +63,13 @@ func New(c Config) http.Handler {
 		assign = s.only(pki.Operational, assign)
 	}
 	mux.HandleFunc("POST /v1/assignment", s.known(assign))
+	mux.HandleFunc("POST /v1/time", s.known(s.time))
 	mux.HandleFunc("/v1/assignment", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		problem.Write(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: POST")
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there is /v1/assignment.")
+		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there are /v1/assignment and /v1/time.")
 	})
 	return mux
 }

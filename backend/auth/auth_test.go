@@ -79,7 +79,7 @@ func serve(t *testing.T) *site {
 	s.url = "https://localhost:" + port
 	quiet := slog.New(slog.DiscardHandler)
 	of := func(operationalOnly bool) http.Handler {
-		return auth.New(auth.Config{Store: s.registry, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Clock: clock.System, Log: quiet})
+		return auth.New(auth.Config{Store: s.registry, Certificate: func() (*tls.Certificate, error) { return &server, nil }, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Clock: clock.System, Log: quiet})
 	}
 	both := map[bool]http.Handler{false: of(false), true: of(true)}
 	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { both[s.operationalOnly.Load()].ServeHTTP(w, r) }), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}
@@ -159,6 +159,29 @@ func TestAKnownGatewayIsToldItsEndpoint(t *testing.T) {
 	}
 }
 
+// TestTheTimeIsSignedForEitherIdentity: a gateway asks before it knows the time,
+// with its factory identity above all, also where assignment takes the other.
+func TestTheTimeIsSignedForEitherIdentity(t *testing.T) {
+	s := serve(t)
+	s.operationalOnly.Store(true)
+	nonce := []byte("sixteen bytes!!!")
+	question, err := json.Marshal(map[string][]byte{"nonce": nonce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cert := range map[string]tls.Certificate{"factory": s.Gateway(t, "GW-0001"), "operational": s.Enrolled(t, "GW-0001")} {
+		answer, text := s.ask(t, s.as(t, cert), "POST", "/v1/time", "application/json", string(question))
+		var a pki.TimeAnswer
+		if err := json.Unmarshal(text, &a); err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %s (%v)", name, answer.Status, text, err)
+		}
+		got, err := pki.CheckTime(a, nonce, answer.TLS.PeerCertificates, s.CA.Pool())
+		if err != nil || time.Since(got).Abs() > time.Minute {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}
+
 func TestWhateverIsWrongIsAProblemWithTheRightStatus(t *testing.T) {
 	s := serve(t)
 	s.set("GW-0003", errFire)
@@ -170,6 +193,9 @@ func TestWhateverIsWrongIsAProblemWithTheRightStatus(t *testing.T) {
 	}{
 		{"an unknown serial number", "GW-0002", "POST", "/v1/assignment", json0, "{}", 403, "GW-0002 is not known"},
 		{"a store that fails", "GW-0003", "POST", "/v1/assignment", json0, "{}", 503, "cannot look gateways up"},
+		{"a short nonce", "GW-0001", "POST", "/v1/time", json0, `{"nonce":"AAAA"}`, 400, "a nonce of 3 bytes"},
+		{"a nonce that is none", "GW-0001", "POST", "/v1/time", json0, `{"nonce":7}`, 400, "question for the time"},
+		{"the time for nobody", "GW-0002", "POST", "/v1/time", json0, `{}`, 403, "GW-0002 is not known"},
 		{"no JSON", "GW-0001", "POST", "/v1/assignment", json0, "{", 400, "not the JSON of a question"},
 		{"JSON of another form", "GW-0001", "POST", "/v1/assignment", json0, `["failed"]`, 400, "not the JSON of a question"},
 		{"a field of another type", "GW-0001", "POST", "/v1/assignment", json0, `{"failed":8883}`, 400, "failed"},
