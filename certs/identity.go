@@ -200,8 +200,14 @@ func (id *Identity) Problem(now time.Time) string {
 	return ""
 }
 
+// Roots are the authorities that servers must come from.
+func (id *Identity) Roots() *x509.CertPool { return id.roots }
+
+// Certificate is what the gateway shows of itself.
+func (id *Identity) Certificate() (*tls.Certificate, error) { return &id.cert, nil }
+
 // ClientTLS is the configuration for a connection to the server of that name or
 // address.
 func (id *Identity) ClientTLS(serverName string) *tls.Config {
-	return pki.ForServer(serverName, func() (*tls.Certificate, error) { return &id.cert, nil }, id.roots, id.now, id.sessions)
+	return pki.ForServer(serverName, id.Certificate, id.roots, id.now, id.sessions)
 }

@@ -86,6 +86,7 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 // How long Keep waits: after a good answer, and after failures, doubling.
 const (
 	askEvery   = 12 * time.Hour
+	spread     = 500 * time.Millisecond
 	retryFirst = 2 * time.Second
 	retryMost  = 5 * time.Minute
 	askTimeout = 30 * time.Second
@@ -95,7 +96,7 @@ const (
 // failed again and again at random times further and further apart. random is in
 // [0, 1). failed, if not nil, is told of each try: nil when it was good.
 func (k *Client) Keep(ctx context.Context, c *Clock, random func() float64, failed func(error)) {
-	wait := time.Duration(random() * float64(retryFirst)) // a fleet that got its power back together
+	wait := time.Duration(random() * float64(spread)) // a fleet that got its power back together
 	pause := retryFirst
 	for c.Sleep(ctx, wait) == nil {
 		attempt, cancel := context.WithTimeout(ctx, askTimeout)

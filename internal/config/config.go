@@ -29,6 +29,7 @@ type Config struct {
 	QueueLimit  int64         // bytes of readings kept while the endpoint is away
 	Links       []Link        // the most preferred first; none: where the machine routes
 	Buses       []Bus
+	TimeServers []string // NTP; none are needed, since the auth service tells the time
 }
 
 // Bus is one serial line.
@@ -145,6 +146,11 @@ func (r *reader) config(n ast.Node, c *Config) {
 		"report_every": r.duration(&c.ReportEvery, time.Second, time.Hour),
 		"queue_limit":  r.size(&c.QueueLimit, 1<<20, 1<<40),
 		"links":        r.list(r.link(c)),
+		"time_servers": r.list(func(n ast.Node, path string) {
+			s := ""
+			r.text(&s, regexp.MustCompile(`^[A-Za-z0-9.:-]{1,253}$`), "the name or address of a time server, such as ntp.example.com")(n, path)
+			c.TimeServers = append(c.TimeServers, s)
+		}),
 		"buses": r.list(func(n ast.Node, path string) {
 			b := Bus{Name: fmt.Sprintf("bus%d", len(c.Buses)+1), Protocol: "modbus"}
 			r.bus(n, path, &b)

@@ -15,6 +15,7 @@ func TestAWholeFile(t *testing.T) {
 	got, err := Parse("c.yaml", []byte(`
 report_every: 2s
 queue_limit: 64MB
+time_servers: [ntp.example.com, 192.0.2.1]
 buses:
   - port: /dev/ttyUSB0
     pumps:
@@ -33,7 +34,7 @@ buses:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{ReportEvery: 2 * time.Second, QueueLimit: 64 << 20, Buses: []Bus{
+	want := Config{ReportEvery: 2 * time.Second, QueueLimit: 64 << 20, TimeServers: []string{"ntp.example.com", "192.0.2.1"}, Buses: []Bus{
 		{Name: "bus1", Port: "/dev/ttyUSB0", Protocol: "modbus", Speed: 19200, Parity: "even", StopBits: 1, Pumps: []Pump{
 			{Address: 1, Profile: "cim-epump", Name: "Boiler pump, left"},
 			{Address: 2, Profile: "generic"},

@@ -103,15 +103,3 @@ func (g *Gateway) report(r telemetry.CommandResult) error {
 	payload := new(wire.Packer).AppendPayload(nil, wire.KindResult, wire.AppendResult(nil, r))
 	return g.queue.Append(queue.Urgent, r.Time, payload)
 }
-
-// clockTrusted tells whether the time is known to be right.
-func (g *Gateway) clockTrusted() bool {
-	if g.opts.ClockTrusted != nil {
-		return g.opts.ClockTrusted()
-	}
-	return g.clock.Now().After(earliestNow)
-}
-
-// earliestNow is before any time at which this firmware can run: a clock that
-// says less has lost its time.
-var earliestNow = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

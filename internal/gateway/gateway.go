@@ -52,9 +52,6 @@ type Options struct {
 	Families *profile.Library // that the configuration chose from
 	Version  string
 	Log      *slog.Logger
-	// ClockTrusted tells whether the time is known to be right; without it
-	// commands are refused. nil: it is, unless it lies before this firmware was made.
-	ClockTrusted func() bool
 }
 
 // Gateway is a running firmware.
@@ -63,6 +60,7 @@ type Gateway struct {
 	clock     clock.Clock
 	log       *slog.Logger
 	started   time.Time
+	time      *timekeeper
 	identity  *certs.Identity
 	queue     *queue.Queue
 	buses     []*poll.Bus
@@ -79,8 +77,11 @@ type Gateway struct {
 // port and no connection yet. Run closes what it opened.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{opts: o, clock: clock.System, log: o.Log, started: clock.System.Now()}
-	var err error
-	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.clock.Now); err != nil {
+	err := g.openTime()
+	if err != nil {
+		return nil, err
+	}
+	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.time.Now); err != nil {
 		return nil, err
 	}
 	catalogue, err := g.makeBuses()
@@ -208,7 +209,9 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	heralding := start(func() { g.herald.run(ctx, polling) })
 	commanding := start(func() { g.commands.Run(ctx) })
 	linking := start(func() { g.links.Run(sessionCtx) })
+	keepingTime := start(func() { g.keepTime(sessionCtx) })
 	publishing := start(func() {
+		g.time.firstTried(sessionCtx)
 		_ = g.session.Run(sessionCtx) // it ends with its context and not before
 	})
 
@@ -230,6 +233,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	hangUp()
 	<-publishing
 	<-linking
+	<-keepingTime
 	closeDoor()
 	<-door
 	return errors.Join(err, g.queue.Close())

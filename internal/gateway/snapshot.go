@@ -32,6 +32,7 @@ func (g *Gateway) Snapshot() status.Snapshot {
 		},
 		Links: linkStatus(g.links.Status()),
 		Queue: queueStatus(g.queue.Status()),
+		Clock: g.time.status(),
 	}
 	for _, b := range g.buses {
 		s.Buses = append(s.Buses, busStatus(b.Status()))

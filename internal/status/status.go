@@ -19,6 +19,7 @@ type Snapshot struct {
 	Started  time.Time `json:"started"`
 	Gateway  Gateway   `json:"gateway"`
 	Identity Identity  `json:"identity"`
+	Clock    Clock     `json:"clock"`
 	Uplink   Uplink    `json:"uplink"`
 	Links    []Link    `json:"links"` // the most preferred first
 	Queue    Queue     `json:"queue"`
@@ -37,6 +38,14 @@ type Identity struct {
 	Issuer   string    `json:"issuer"`
 	NotAfter time.Time `json:"not_after"`
 	Problem  string    `json:"problem,omitempty"`
+}
+
+// Clock is how the gateway knows the time.
+type Clock struct {
+	Source  string        `json:"source"`          // signed, ntp, modem; system: nobody has told it yet
+	Age     time.Duration `json:"age_ns,omitzero"` // how long ago
+	Floor   time.Time     `json:"floor"`           // it is later than that, for certain
+	Problem string        `json:"problem,omitempty"`
 }
 
 // Uplink is the way to the cloud.

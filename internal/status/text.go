@@ -33,6 +33,7 @@ func Write(w io.Writer, s Snapshot) error {
 		line("\t%s", s.Queue.Problem)
 	}
 	line("Identity\t%s", s.Identity.text(s.Time))
+	line("Clock\t%s", s.Clock.text())
 	if len(s.Buses) == 0 {
 		line("Buses\tnone: no bus is configured")
 	}
@@ -102,6 +103,20 @@ func (q Queue) text(now time.Time) string {
 		parts = append(parts, part)
 	}
 	return strings.Join(parts, "; ") + "; room for " + bytesText(q.Limit)
+}
+
+func (c Clock) text() string {
+	switch c.Source {
+	case "", "system":
+		text := "nobody has told the time yet; commands are refused until then"
+		if c.Problem != "" {
+			text += " (" + c.Problem + ")"
+		}
+		return text
+	case "signed":
+		return fmt.Sprintf("told by the auth service, signed, %s ago", span(c.Age))
+	}
+	return fmt.Sprintf("told by %s, %s ago", c.Source, span(c.Age))
 }
 
 func (i Identity) text(now time.Time) string {

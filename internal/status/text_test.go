@@ -18,6 +18,7 @@ func snapshot() status.Snapshot {
 		Time: now, Version: "0.1.0", Started: now.Add(-3 * time.Hour),
 		Gateway:  status.Gateway{Serial: "PS-0001", Model: "cim550", Board: "rpi"},
 		Identity: status.Identity{Issuer: "Penstock Gateways", NotAfter: now.Add(90 * 24 * time.Hour)},
+		Clock:    status.Clock{Source: "signed", Age: 2 * time.Hour},
 		Uplink:   status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
 		Queue: status.Queue{Limit: 256 << 20, Lanes: []status.Lane{
 			{Name: "urgent"}, {Name: "history", Records: 1, Bytes: 612, Oldest: now.Add(-61 * time.Second), Dropped: 3}}},
