@@ -55,9 +55,13 @@ const (
 	// user space sees bytes only when the driver hands them over.
 	breath = 30 * time.Millisecond
 	// quietLeast and quietMost bound the time for which a device is not asked
-	// anything that a late reply could fit.
-	quietLeast = 250 * time.Millisecond
+	// anything that a late reply could fit. The least is ten times what the
+	// specification allows a device.
+	quietLeast = 10 * ReplyMost
 	quietMost  = 5 * time.Second
+	// repeatLeast is how long after a reply its repetition is reckoned with; more
+	// where one was seen to come later.
+	repeatLeast = 2 * ReplyMost
 	// courtesy is how long another master must not have been heard before this
 	// one speaks again. A master that is there speaks every 2.5 s.
 	courtesy = 10 * time.Second

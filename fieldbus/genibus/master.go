@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -52,8 +53,8 @@ type Stats struct {
 // master take one item's value for another's. This one keeps four rules:
 //
 //   - Two consecutive requests to one device differ in the structure of their
-//     APDUs, so that no reply fits both: where they would not, one item is asked
-//     for twice, and the second value is dropped.
+//     APDUs, so that no reply fits both: where they would not, their order is
+//     turned, or one item is asked for twice and the second value dropped.
 //   - After a time-out or a damaged reply the same request is repeated
 //     unchanged. A late reply to the first attempt is then a reply to this one,
 //     and the values carry the time of the first attempt.
@@ -136,7 +137,7 @@ func (m *Master) Do(ctx context.Context, to byte, pdu []byte, buffer int) (reply
 		return nil, at, fmt.Errorf("genibus: a request of %d bytes, with a reply of up to %d, to a device with a buffer of %d", len(pdu), ReplySize(pdu), buffer)
 	}
 	d := m.memory(to)
-	sent, err := m.choose(ctx, d, pdu, buffer)
+	sent, turned, err := m.choose(ctx, d, pdu, buffer)
 	if err != nil {
 		return nil, at, err
 	}
@@ -145,6 +146,10 @@ func (m *Master) Do(ctx context.Context, to byte, pdu []byte, buffer int) (reply
 	m.stats.Busy += m.clk.Now().Sub(began)
 	if err != nil {
 		return nil, at, err
+	}
+	if turned {
+		turn(reply, firstSize(reply))
+		turn(sent, firstSize(sent))
 	}
 	return trim(pdu, sent, reply), at, nil
 }
@@ -156,20 +161,24 @@ const padMost = 4
 // choose returns the request as it is to be sent: the pending one where it is the
 // same, or one that no earlier reply fits. It waits only where nothing else is
 // left.
-func (m *Master) choose(ctx context.Context, d *memory, pdu []byte, buffer int) ([]byte, error) {
+func (m *Master) choose(ctx context.Context, d *memory, pdu []byte, buffer int) (sent []byte, turned bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for {
 		now := m.clk.Now()
 		d.expire(now)
 		soonest := time.Time{}
-		for pad := range padMost + 1 {
+		for variant := range 2 * (padMost + 1) {
+			pad, turned := variant/2, variant%2 == 1
 			sent := padded(m.request[:0], pdu, pad)
-			if d.repeats(sent) {
-				return sent, nil
+			if turned && !rotate(sent) {
+				continue // there is nothing to turn
 			}
-			if pad > 0 && !Fits(sent, buffer) {
+			if d.repeats(sent) {
+				return sent, turned, nil
+			}
+			if variant > 0 && !Fits(sent, buffer) {
 				continue
 			}
 			at := d.clear(shapeOf(sent), now)
@@ -177,14 +186,14 @@ func (m *Master) choose(ctx context.Context, d *memory, pdu []byte, buffer int) 
 				at = q
 			}
 			if !at.After(now) && !d.pending {
-				return sent, nil
+				return sent, turned, nil
 			}
 			if soonest.IsZero() || at.Before(soonest) {
 				soonest = at
 			}
 		}
 		if err := m.clk.Sleep(ctx, max(soonest.Sub(now), time.Millisecond)); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 }
@@ -210,6 +219,42 @@ func padded(b, pdu []byte, pad int) []byte {
 		b = append(b, itemFamily)
 	}
 	return b
+}
+
+// rotate puts the last APDU of a request first, which costs nothing on the wire.
+// It does so only where the order means nothing, among GET and INFO, and looks
+// different: among several APDUs that are not alike.
+func rotate(pdu []byte) bool {
+	before := shapeOf(pdu)
+	for rest := pdu; ; {
+		a, more, ok, err := Next(rest)
+		if err != nil || ok && a.Operation() == Set {
+			return false
+		}
+		if !ok {
+			break
+		}
+		rest = more
+	}
+	at, _ := lastAPDU(pdu)
+	if at <= 0 {
+		return false
+	}
+	turn(pdu, at)
+	return shapeOf(pdu) != before
+}
+
+// firstSize is the length of a PDU's first APDU.
+func firstSize(pdu []byte) int {
+	_, rest, _, _ := Next(pdu)
+	return len(pdu) - len(rest)
+}
+
+// turn rotates b so that what is at k comes first.
+func turn(b []byte, k int) {
+	slices.Reverse(b[:k])
+	slices.Reverse(b[k:])
+	slices.Reverse(b)
 }
 
 // lastAPDU is the last APDU of a PDU and where it begins; -1 when there is none.

@@ -365,3 +365,37 @@ func (s *steady) Quiet(d time.Duration, _ []byte) (int, error) {
 	s.clk.Advance(d)
 	return 0, nil
 }
+
+// Turned or lengthened on the wire, the caller's reply is in the order of its
+// request.
+func TestTheCallerSeesNothingOfHowARequestWasVaried(t *testing.T) {
+	b := newBus(t, unit(32))
+	pdu := genibus.AppendGet(genibus.AppendGet(get(37, 39, 41), genibus.Reference, 1), genibus.Configuration, 46, 47)
+	turned := 0
+	for range 30 {
+		reply, _, err := b.master.Do(ctx, 32, pdu, 70)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []byte{2, 3, 37, 39, 41, 5, 1, 0, 4, 2, 32, 247}
+		if !bytes.Equal(reply, want) {
+			t.Fatalf("got % X; want % X", reply, want)
+		}
+		if b.sent[len(b.sent)-1].PDU[0] == byte(genibus.Configuration) {
+			turned++
+		}
+	}
+	if turned == 0 || turned == 30 {
+		t.Errorf("%d of 30 were turned", turned)
+	}
+	// What sets something keeps its order.
+	set := genibus.AppendSet(genibus.AppendSet(nil, genibus.Commands, 7), genibus.Reference, 1, 100)
+	for range 5 {
+		if _, _, err := b.master.Do(ctx, 32, set, 70); err != nil {
+			t.Fatal(err)
+		}
+		if sent := b.sent[len(b.sent)-1].PDU; !bytes.HasPrefix(sent, set) {
+			t.Errorf("sent % X", sent)
+		}
+	}
+}

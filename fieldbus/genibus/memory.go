@@ -37,8 +37,9 @@ type asked struct {
 	shape       shape
 	first, last time.Time // the first and the last attempt's first bit
 	wire        time.Duration
-	open        bool // fewer replies came than attempts were made
-	kept        int  // length of request, which stays here to know its late replies
+	done        time.Time // when it was answered
+	open        bool      // fewer replies came than attempts were made
+	kept        int       // length of request, which stays here to know its late replies
 	request     [MaxPDU]byte
 }
 
@@ -89,10 +90,14 @@ func (d *memory) latest() *asked {
 // until is when a reply to a request need no longer be feared.
 func (d *memory) until(a *asked) time.Time {
 	window := d.quiet()
-	if !a.open && a != d.latest() {
-		window = min(2*d.repeat, window)
+	if a.open {
+		return a.last.Add(a.wire + window)
 	}
-	return a.last.Add(a.wire + window)
+	repeated := a.done.Add(min(max(2*d.repeat, repeatLeast), window))
+	if a == d.latest() {
+		return later(repeated, a.last.Add(a.wire+window))
+	}
+	return repeated
 }
 
 // expire forgets what needs no longer be feared.
@@ -160,6 +165,7 @@ func (d *memory) begin(pdu []byte, now time.Time, wire time.Duration) {
 func (d *memory) answered(now time.Time) time.Time {
 	a := d.latest()
 	d.pending = false
+	a.done = now
 	if a.last.Equal(a.first) {
 		a.open = false
 		d.learn(now.Sub(a.last) - a.wire)
@@ -182,7 +188,7 @@ func (d *memory) seen(reply []byte, now time.Time) bool {
 		if a.open {
 			d.overdue(a, now)
 		} else {
-			d.repeat = max(d.repeat, now.Sub(a.last)-a.wire)
+			d.repeat = max(d.repeat, now.Sub(a.done))
 		}
 		return true
 	}

@@ -585,3 +585,21 @@ func (b *Bus) readPoint(ctx context.Context, d *device, point string) (raw int64
 	}
 	return raw, q, nil
 }
+
+// Telegrams are the PDUs of the requests by which a bus reads those points of a
+// GENIbus family that have one of these periods, or all points, when they are
+// due together.
+func Telegrams(p *profile.Profile, buffer int, periods ...time.Duration) (pdus [][]byte) {
+	var due set
+	items := make([]item, len(p.Items))
+	for i, it := range p.Items {
+		items[i] = item{Item: it}
+		if len(periods) == 0 || slices.Contains(periods, it.Period) {
+			due.add(i)
+		}
+	}
+	for _, f := range planGeni(items, make([]geniKnown, len(items)), buffer, due, geniCost(assumedTurnaround)) {
+		pdus = append(pdus, f.geni.pdu)
+	}
+	return pdus
+}
