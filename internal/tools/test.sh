@@ -16,6 +16,7 @@ gcc                command -v cc
 iproute2           command -v ip && command -v ss
 libmodbus-dev      test -e /usr/include/modbus/modbus.h
 mbpoll             command -v mbpoll
+mosquitto          test -x /usr/sbin/mosquitto
 protobuf-compiler  test -x /usr/bin/protoc
 python3-protobuf   /usr/bin/python3 -c 'import google.protobuf'
 python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
