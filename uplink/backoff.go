@@ -11,12 +11,12 @@ import (
 // interval, where a fixed share of it would only smear the peak.
 type pacer struct {
 	exp  *backoff.ExponentialBackOff
-	max  time.Duration
+	b    Backoff
 	rand func() float64
 }
 
 func newPacer(b Backoff, rand func() float64) *pacer {
-	p := &pacer{max: b.Max, rand: rand}
+	p := &pacer{b: b, rand: rand}
 	p.exp = backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(b.Min), backoff.WithMultiplier(2),
 		backoff.WithRandomizationFactor(0), // the jitter is ours
@@ -28,11 +28,18 @@ func newPacer(b Backoff, rand func() float64) *pacer {
 // next is the wait before the next attempt. A gateway that nobody wants slows
 // down to once an hour.
 func (p *pacer) next(refused bool) time.Duration {
-	p.exp.MaxInterval = p.max
+	p.exp.MaxInterval = p.b.Max
 	if refused {
-		p.exp.MaxInterval = max(p.max, refusedMax)
+		p.exp.MaxInterval = max(p.b.Max, refusedMax)
 	}
 	return time.Duration(p.rand() * float64(min(p.exp.NextBackOff(), p.exp.MaxInterval)))
+}
+
+// herd makes the next interval one that a whole fleet can be spread over.
+func (p *pacer) herd() {
+	for interval := p.b.Min; interval < p.b.Herd; interval *= 2 {
+		p.exp.NextBackOff()
+	}
 }
 
 func (p *pacer) reset() { p.exp.Reset() }

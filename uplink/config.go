@@ -64,15 +64,20 @@ type Config struct {
 	// fleet that lost power together does not come back together. Default none.
 	Spread time.Duration
 	// Backoff bounds the wait between attempts, which is random between 0 and an
-	// interval that doubles from Min to Max. Defaults: 2 s and 5 minutes.
+	// interval that doubles from Min to Max. Default: DefaultBackoff.
 	Backoff Backoff
 }
 
 // Links chooses a link. Next is called from the session's goroutine.
 type Links interface{ Next() link.Path }
 
-// Backoff is the range of the interval that attempts are spread over.
-type Backoff struct{ Min, Max time.Duration }
+// Backoff is the range of the interval that attempts are spread over. Herd is the
+// interval after a good session that the endpoint ended: it ended everybody's,
+// and they must not come back together.
+type Backoff struct{ Min, Max, Herd time.Duration }
+
+// DefaultBackoff is what a session does that is told nothing else.
+var DefaultBackoff = Backoff{Min: 2 * time.Second, Max: 5 * time.Minute, Herd: 16 * time.Second}
 
 const (
 	// window is how many messages may be in flight; history leaves reserved

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"penstock/uplink/link"
@@ -22,6 +24,9 @@ type Session struct {
 	numbers  *numbers  // owned by Run
 	pacer    *pacer    // owned by Run
 	path     link.Path // owned by Run: the link of this attempt
+	good     bool      // owned by Run: something was acknowledged in this attempt
+	// connect makes one connection and returns why it ended: connection.
+	connect func(ctx context.Context, endpoint string) error
 
 	mu     sync.Mutex
 	status Status          // guarded by mu
@@ -41,7 +46,7 @@ func NewSession(cfg Config) (*Session, error) {
 		cfg.KeepAlive = 10 * time.Second
 	}
 	if cfg.Backoff == (Backoff{}) {
-		cfg.Backoff = Backoff{Min: 2 * time.Second, Max: 5 * time.Minute}
+		cfg.Backoff = DefaultBackoff
 	}
 	if cfg.Serial == "" || cfg.Queue == nil || cfg.TLS == nil || cfg.FS == nil || cfg.State == nil || cfg.Clock == nil || cfg.Rand == nil || cfg.Log == nil {
 		return nil, errors.New("uplink: the configuration of a session is not complete")
@@ -67,6 +72,7 @@ func NewSession(cfg Config) (*Session, error) {
 		status:   Status{State: Stopped, Since: cfg.Clock.Now()},
 		poke:     make(chan struct{}, 1),
 	}
+	s.connect = s.connection
 	return s, nil
 }
 
@@ -92,6 +98,9 @@ func (s *Session) Run(ctx context.Context) error {
 			continue
 		}
 		now := clk.Now()
+		if s.good && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+			s.pacer.herd()
+		}
 		delay = s.pacer.next(s.director.refused)
 		var wait *waitError
 		if errors.As(err, &wait) {
@@ -109,7 +118,7 @@ func (s *Session) Run(ctx context.Context) error {
 // attempt makes one connection and returns why it ended.
 func (s *Session) attempt(ctx context.Context) error {
 	now := s.cfg.Clock.Now()
-	s.path = s.cfg.Links.Next()
+	s.path, s.good = s.cfg.Links.Next(), false
 	s.set(func(st *Status) { st.Link = s.path.Name() })
 	if s.director.wantsToAsk(now) {
 		s.set(func(st *Status) { st.State = Assigning })
@@ -120,7 +129,7 @@ func (s *Session) attempt(ctx context.Context) error {
 		return err
 	}
 	s.set(func(st *Status) { st.State, st.Endpoint = Connecting, endpoint })
-	err = s.connection(ctx, endpoint)
+	err = s.connect(ctx, endpoint)
 	if ctx.Err() == nil && !errors.Is(err, errMoved) {
 		s.director.failed(s.cfg.Clock.Now(), err)
 		s.judge(ctx, err)
@@ -153,6 +162,7 @@ func (s *Session) unreadable(err error) {
 
 // proven notes that the connection is a good one: the next failure is a new one.
 func (s *Session) proven() {
+	s.good = true
 	s.director.succeeded()
 	s.pacer.reset()
 	s.path.Answered()

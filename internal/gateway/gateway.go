@@ -109,6 +109,7 @@ func New(o Options) (*Gateway, error) {
 		State:   g.state,
 		Down:    g.down,
 		Links:   g.links,
+		Spread:  g.spread(),
 		Clock:   g.clock,
 		Rand:    mathrand.Float64,
 		Log:     g.log.With("part", "uplink"),

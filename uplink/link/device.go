@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
@@ -59,15 +60,15 @@ type Device struct {
 	cfg      DeviceConfig
 	resolver *net.Resolver // nil: the machine's
 	own      atomic.Uint64 // bytes of our connections, where no device is named
-	sys      string        // of /sys and /proc, for tests
-	proc     string
+	flags    func(device string) (net.Flags, error)
+	proc     string // /proc, but for tests
 }
 
 var _ Link = (*Device)(nil)
 
 // NewDevice makes a link of a device. The device need not be there yet.
 func NewDevice(cfg DeviceConfig) *Device {
-	d := &Device{cfg: cfg, sys: "/sys", proc: "/proc"}
+	d := &Device{cfg: cfg, flags: flagsOf, proc: "/proc"}
 	if cfg.Device != "" {
 		d.resolver = resolver(cfg.Device, func() ([]netip.Addr, error) {
 			if len(cfg.NameServers) > 0 {
@@ -121,35 +122,58 @@ func (d *Device) Ready() error {
 	if d.cfg.Device == "" {
 		return nil
 	}
-	b, err := os.ReadFile(filepath.Join(d.sys, "class/net", d.cfg.Device, "carrier"))
+	flags, err := d.flags(d.cfg.Device)
 	switch {
-	case os.IsNotExist(err):
+	case err != nil:
 		return fmt.Errorf("there is no device %s", d.cfg.Device)
-	case err != nil: // reading it is an error while the device is down
+	case flags&net.FlagUp == 0:
 		return fmt.Errorf("%s is not up", d.cfg.Device)
-	case strings.TrimSpace(string(b)) != "1":
+	case flags&net.FlagRunning == 0:
 		return fmt.Errorf("%s has no carrier; is the cable in?", d.cfg.Device)
 	}
 	return nil
 }
 
+func flagsOf(device string) (net.Flags, error) {
+	i, err := net.InterfaceByName(device)
+	if err != nil {
+		return 0, err
+	}
+	return i.Flags, nil
+}
+
+// Bytes reads /proc/net/dev, which shows the devices that this process can use;
+// /sys may show those of another network namespace.
 func (d *Device) Bytes() (uint64, error) {
 	if d.cfg.Device == "" {
 		return d.own.Load(), nil
 	}
-	var sum uint64
-	for _, name := range []string{"rx_bytes", "tx_bytes"} {
-		b, err := os.ReadFile(filepath.Join(d.sys, "class/net", d.cfg.Device, "statistics", name))
-		if err != nil {
-			return 0, err
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		sum += n
+	f, err := os.Open(filepath.Join(d.proc, "net/dev"))
+	if err != nil {
+		return 0, err
 	}
-	return sum, nil
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		counters, ok := strings.CutPrefix(strings.TrimSpace(s.Text()), d.cfg.Device+":")
+		if !ok {
+			continue
+		}
+		const received, sent = 0, 8 // columns
+		w := strings.Fields(counters)
+		if len(w) <= sent {
+			return 0, fmt.Errorf("/proc/net/dev has %d counters of %s", len(w), d.cfg.Device)
+		}
+		var sum uint64
+		for _, column := range []int{received, sent} {
+			n, err := strconv.ParseUint(w[column], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("/proc/net/dev: %s: %w", d.cfg.Device, err)
+			}
+			sum += n
+		}
+		return sum, nil
+	}
+	return 0, fmt.Errorf("there is no device %s", d.cfg.Device)
 }
 
 // Problems looks at what the kernel needs to carry this link's packets.

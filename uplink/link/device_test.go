@@ -1,6 +1,7 @@
 package link
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,7 +23,8 @@ func machine(t *testing.T, cfg DeviceConfig, files map[string]string) *Device {
 		}
 	}
 	d := NewDevice(cfg)
-	d.sys, d.proc = filepath.Join(dir, "sys"), filepath.Join(dir, "proc")
+	d.proc = filepath.Join(dir, "proc")
+	d.flags = func(string) (net.Flags, error) { return net.FlagUp | net.FlagRunning, nil }
 	return d
 }
 
@@ -49,10 +51,6 @@ func TestProblemsOfTheMachineAreSaid(t *testing.T) {
 			map[string]string{"proc/net/route": routes, "proc/sys/net/ipv4/conf/all/rp_filter": "2\n"}, ""},
 		"routes that cannot be read": {DeviceConfig{Device: "eth0", First: true}, nil, "cannot be read"},
 	} {
-		if c.files == nil {
-			c.files = map[string]string{}
-		}
-		c.files["sys/class/net/"+c.cfg.Device+"/carrier"] = "1\n"
 		got := machine(t, c.cfg, c.files).Problems()
 		if c.want == "" && len(got) == 0 || len(got) == 1 && c.want != "" && strings.Contains(got[0], c.want) {
 			continue
@@ -62,18 +60,29 @@ func TestProblemsOfTheMachineAreSaid(t *testing.T) {
 }
 
 func TestADeviceIsReadyWithCarrierOnly(t *testing.T) {
-	for text, want := range map[string]string{"1\n": "", "0\n": "no carrier"} {
-		d := machine(t, DeviceConfig{Device: "eth0"}, map[string]string{"sys/class/net/eth0/carrier": text,
-			"sys/class/net/eth0/statistics/rx_bytes": "5\n", "sys/class/net/eth0/statistics/tx_bytes": "7\n"})
+	d := machine(t, DeviceConfig{Device: "eth0"}, nil)
+	for want, flags := range map[string]net.Flags{"": net.FlagUp | net.FlagRunning, "no carrier": net.FlagUp, "is not up": 0} {
+		d.flags = func(string) (net.Flags, error) { return flags, nil }
 		if err := d.Ready(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
-		}
-		if n, err := d.Bytes(); n != 12 || err != nil {
-			t.Errorf("%d, %v", n, err)
+			t.Errorf("%v: %v", flags, err)
 		}
 	}
-	if err := machine(t, DeviceConfig{Device: "eth9"}, nil).Ready(); err == nil || !strings.Contains(err.Error(), "there is no device eth9") {
+	d.flags = flagsOf
+	d.cfg.Device = "nosuch0"
+	if err := d.Ready(); err == nil || !strings.Contains(err.Error(), "there is no device nosuch0") {
 		t.Error(err)
+	}
+}
+
+func TestBytesAreThoseOfTheDevice(t *testing.T) {
+	d := machine(t, DeviceConfig{Device: "eth0"}, map[string]string{"proc/net/dev": "Inter-|   Receive  |  Transmit\n face |bytes packets\n" +
+		" eth01: 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9\n  eth0:  500 5 0 0 0 0 0 0 700 7 0 0 0 0 0 0\n"})
+	if n, err := d.Bytes(); n != 1200 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	d.cfg.Device = "eth9"
+	if n, err := d.Bytes(); err == nil {
+		t.Errorf("%d bytes of a device that is not there", n)
 	}
 }
 
