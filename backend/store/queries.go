@@ -283,3 +283,9 @@ func (s *Store) Counters(ctx context.Context, gateway string) (c Counters, err e
 	c.Unreadable += nameless
 	return c, err
 }
+
+// Count is how many records of a kind came from a gateway.
+func (s *Store) Count(ctx context.Context, gateway string, kind wire.Kind) (n int, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM records WHERE gateway = ? AND kind = ?`, gateway, int64(kind)).Scan(&n)
+	return n, err
+}

@@ -23,7 +23,13 @@ type Site struct {
 	Programs Programs
 	Period   time.Duration // the gateway's reporting period
 	Pumps    int           // virtual pumps on the line
-	Scenario string        // what happens to them, see PumpsOptions
+
+	Hosts string // that the backend is called by; "" for localhost
+	Links string // lines of the gateway's configuration, such as "links: …"
+	// InCloud and InGateway, if any, run a function where the backend and the
+	// gateway live, such as a network namespace; processes that it starts live there.
+	InCloud, InGateway func(func() error) error
+	Scenario           string // what happens to them, see PumpsOptions
 
 	PumpsProc, CloudProc, GatewayProc *Process
 
@@ -84,8 +90,15 @@ func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve",
-		"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", ready)
+	hosts := s.Hosts
+	if hosts == "" {
+		hosts = "localhost,127.0.0.1"
+	}
+	err = in(s.InCloud, func() (err error) {
+		s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve", "-hosts", hosts,
+			"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", ready)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -131,7 +144,7 @@ func (s *Site) run(ctx context.Context, program []string, stdin io.Reader, args 
 // StartGateway starts the firmware and waits until it answers locally.
 func (s *Site) StartGateway(ctx context.Context) (err error) {
 	var config strings.Builder
-	fmt.Fprintf(&config, "report_every: %v\nbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n    pumps:\n", s.Period, s.Port())
+	fmt.Fprintf(&config, "report_every: %v\n%sbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n    pumps:\n", s.Period, s.Links, s.Port())
 	for i := range s.Pumps {
 		fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
 	}
@@ -141,7 +154,10 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 	argv := append(append([]string{}, s.Programs.Gateway...), "run",
 		"-state", s.path("gateway"), "-config", s.path("gateway.yaml"), "-socket", s.Socket())
 	s.starts = append(s.starts, time.Now())
-	s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
+	err = in(s.InGateway, func() (err error) {
+		s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -149,6 +165,14 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 		_, err := s.Status(ctx)
 		return err == nil, err
 	})
+}
+
+// in runs f where a process lives.
+func in(where func(func() error) error, f func() error) error {
+	if where == nil {
+		return f()
+	}
+	return where(f)
 }
 
 // Status asks the gateway through its local socket.
