@@ -90,7 +90,7 @@ func reconnect(ctx context.Context, emit func(Metric)) (err error) {
 	ended := make(chan error, 1)
 	began := time.Now() // the link is back
 	go func() { ended <- s.Run(session) }()
-	defer func() { hangUp(); _ = <-ended }() // it ends with its context
+	defer func() { hangUp(); <-ended }() // it ends with its context
 
 	// Alarms, each waited for in the store.
 	var mu sync.Mutex
