@@ -87,10 +87,16 @@ func reconnect(ctx context.Context, emit func(Metric)) (err error) {
 		return err
 	}
 	session, hangUp := context.WithCancel(ctx)
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	began := time.Now() // the link is back
-	go func() { ended <- s.Run(session) }()
-	defer func() { hangUp(); <-ended }() // it ends with its context
+	go func() {
+		defer close(ended)
+		_ = s.Run(session) // it ends with its context and not before
+	}()
+	defer func() {
+		hangUp()
+		<-ended
+	}()
 
 	// Alarms, each waited for in the store.
 	var mu sync.Mutex
