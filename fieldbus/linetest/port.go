@@ -53,6 +53,8 @@ func (p *Port) Open(path string, mode fieldbus.Mode) (fieldbus.Port, error) {
 		return nil, &fieldbus.PortError{Path: path, Kind: p.trouble}
 	}
 	p.open, p.mode, p.timeout = true, mode, -1
+	now := p.clk.Now()
+	p.coming = slices.DeleteFunc(p.coming, func(d delivery) bool { return d.at.Before(now) })
 	return p, nil
 }
 
@@ -82,8 +84,9 @@ func (p *Port) Vanish() {
 	p.vanished, p.trouble, p.coming = true, fieldbus.ErrMissing, nil
 }
 
-// Deliver makes bytes arrive at a time, all at once. Deliveries may be made in
-// any order.
+// Deliver makes bytes arrive at a time, all at once, as a receiver in the mode of
+// that time hands them over. Deliveries may be made in any order, and outlast the
+// port's closing: the wire does not know of it.
 func (p *Port) Deliver(at time.Time, b ...byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,15 +94,14 @@ func (p *Port) Deliver(at time.Time, b ...byte) {
 	for i > 0 && p.coming[i-1].at.After(at) {
 		i--
 	}
-	p.coming = slices.Insert(p.coming, i, delivery{at, p.garble(b)})
+	p.coming = slices.Insert(p.coming, i, delivery{at, slices.Clone(b)})
 }
 
-// garble is what a receiver in the port's mode makes of bytes that were sent in
+// garble changes b as a receiver in the port's mode does with bytes that were sent in
 // the far end's.
-func (p *Port) garble(b []byte) []byte {
-	b = slices.Clone(b)
+func (p *Port) garble(b []byte) {
 	if p.Far == (fieldbus.Mode{}) || p.Far == p.mode {
-		return b
+		return
 	}
 	for i := range b {
 		switch {
@@ -111,7 +113,6 @@ func (p *Port) garble(b []byte) []byte {
 			}
 		}
 	}
-	return b
 }
 
 // parityBit is the bit that a sender puts after the data. A sender without
@@ -163,6 +164,7 @@ func (p *Port) Read(b []byte) (int, error) {
 	for len(p.coming) > 0 && !p.coming[0].at.After(now) && n < len(b) {
 		d := &p.coming[0]
 		k := copy(b[n:], d.bytes)
+		p.garble(b[n : n+k])
 		n += k
 		if d.bytes = d.bytes[k:]; len(d.bytes) == 0 {
 			p.coming = slices.Delete(p.coming, 0, 1)
@@ -219,6 +221,6 @@ func (p *Port) Close() error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	p.open, p.coming = false, nil
+	p.open = false
 	return nil
 }
