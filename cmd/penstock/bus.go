@@ -16,7 +16,10 @@ import (
 // themselves: a laptop, an adapter and a pump are all that they need. Those that
 // can do without ask the gateway that runs here.
 var busCommands = []cli.Command{
-	{Name: "scan", Help: "find the devices on a line", Setup: scan},
+	{Name: "scan", Help: "find the devices on a line\n\n" +
+		"It listens for ten seconds before it asks, and stops where another master is at work.\n" +
+		"Without -speed, -parity or -stop all the usual ones are tried, the factory settings\n" +
+		"first: those take half a minute, everything ten.", Setup: scan},
 	{Name: "read", Args: "REGISTER [COUNT]", Help: "read holding registers of a device\n\n" +
 		"REGISTER is the number as documents print it: 304 is speed.", Setup: read},
 	{Name: "write", Args: "COMMAND [VALUE] | REGISTER VALUE", Help: "ask a pump for a change, and see that it follows\n\n" +
@@ -51,8 +54,8 @@ func lineFlags(fs *flag.FlagSet) func() (gateway.LineOptions, error) {
 
 func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	line := lineFlags(fs)
-	protocol := fs.String("protocol", "both", "modbus, genibus, or both: GENIbus where no Modbus device answers")
-	verbose := fs.Bool("v", false, "of a GENIbus unit, say what is read and how each fact is known")
+	protocol := fs.String("protocol", "both", "modbus, genibus, or both")
+	verbose := fs.Bool("v", false, "say what is read, what is not certain, and how each fact is known")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		o, err := line()
 		if err != nil {
@@ -61,18 +64,17 @@ func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if len(args) > 0 {
 			return cli.Usagef("unexpected argument %q", args[0])
 		}
+		wanted := gateway.ScanOptions{LineOptions: o, Verbose: *verbose}
+		fs.Visit(func(f *flag.Flag) {
+			wanted.OneMode = wanted.OneMode || f.Name == "speed" || f.Name == "parity" || f.Name == "stop"
+		})
 		switch *protocol {
 		case "modbus":
-			return gateway.Scan(ctx, o, env.Stdout)
+			return gateway.Scan(ctx, wanted, env.Stdout)
 		case "genibus":
 			return gateway.ScanGenibus(ctx, o, *verbose, env.Stdout)
 		case "both":
-			err := gateway.Scan(ctx, o, env.Stdout)
-			if err == nil || ctx.Err() != nil {
-				return err
-			}
-			fmt.Fprintf(env.Stdout, "Modbus: %v\n", err)
-			return gateway.ScanGenibus(ctx, o, *verbose, env.Stdout)
+			return gateway.ScanBoth(ctx, wanted, env.Stdout)
 		}
 		return cli.Usagef("-protocol %q; allowed: modbus, genibus, both", *protocol)
 	}
