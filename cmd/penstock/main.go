@@ -68,11 +68,15 @@ func run(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 			return &cli.UsageError{Err: err}
 		}
 		log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
-		g, err := gateway.New(gateway.Options{State: *state, Config: cfg, Families: known, Version: version, Log: log})
-		if err != nil {
-			return err
+		for {
+			g, err := gateway.New(gateway.Options{State: *state, Config: cfg, Families: known, Version: version, Log: log})
+			if err != nil {
+				return err
+			}
+			if err := g.Run(ctx, *socket); !errors.Is(err, gateway.ErrFound) {
+				return err
+			}
 		}
-		return g.Run(ctx, *socket)
 	}
 }
 

@@ -71,6 +71,7 @@ type Gateway struct {
 	commands  *command.Executor
 	links     *link.Group
 	session   *uplink.Session
+	plug      plug
 }
 
 // New builds a gateway from its state folder and configuration. It opens no
@@ -84,6 +85,7 @@ func New(o Options) (*Gateway, error) {
 	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.time.Now); err != nil {
 		return nil, err
 	}
+	g.furnish()
 	catalogue, err := g.makeBuses()
 	if err != nil {
 		return nil, err
@@ -193,7 +195,8 @@ func (g *Gateway) openQueue() (err error) {
 
 // Run works until ctx ends, then stops in the order in which nothing is lost:
 // the buses finish what they are asking, the open block is sealed, the session
-// gets a moment to deliver, the queue is closed.
+// gets a moment to deliver, the queue is closed. It returns ErrFound when it has
+// found pumps that it was not made for.
 func (g *Gateway) Run(ctx context.Context, socket string) error {
 	failed := make(chan error, 1)
 	doorCtx, closeDoor := context.WithCancel(context.WithoutCancel(ctx))
@@ -216,13 +219,23 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 		_ = g.session.Run(sessionCtx) // it ends with its context and not before
 	})
 
+	found := make(chan struct{})
+	searching := start(func() {
+		if g.search(ctx) {
+			close(found)
+		}
+	})
+
 	var err error
 	select {
 	case err = <-failed:
+	case <-found:
+		err = ErrFound
 	case <-ctx.Done():
 	}
 	g.log.Info("stopping")
 	stop(err)
+	<-searching
 	<-recording
 	<-heralding
 	<-commanding

@@ -30,9 +30,10 @@ func (g *Gateway) Snapshot() status.Snapshot {
 			LastError:    up.LastError,
 			Acknowledged: up.Acknowledged,
 		},
-		Links: linkStatus(g.links.Status()),
-		Queue: queueStatus(g.queue.Status()),
-		Clock: g.time.status(),
+		Links:  linkStatus(g.links.Status()),
+		Queue:  queueStatus(g.queue.Status()),
+		Clock:  g.time.status(),
+		Search: g.plug.text(),
 	}
 	for _, b := range g.buses {
 		s.Buses = append(s.Buses, busStatus(b.Status()))

@@ -23,6 +23,7 @@ type Site struct {
 	Programs Programs
 	Period   time.Duration // the gateway's reporting period
 	Pumps    int           // virtual pumps on the line
+	Discover bool          // the gateway is not told which pumps there are
 
 	Hosts string // that the backend is called by; "" for localhost
 	Links string // lines of the gateway's configuration, such as "links: …"
@@ -144,9 +145,12 @@ func (s *Site) run(ctx context.Context, program []string, stdin io.Reader, args 
 // StartGateway starts the firmware and waits until it answers locally.
 func (s *Site) StartGateway(ctx context.Context) (err error) {
 	var config strings.Builder
-	fmt.Fprintf(&config, "report_every: %v\n%sbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n    pumps:\n", s.Period, s.Links, s.Port())
-	for i := range s.Pumps {
-		fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
+	fmt.Fprintf(&config, "report_every: %v\n%sbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n", s.Period, s.Links, s.Port())
+	if !s.Discover {
+		config.WriteString("    pumps:\n")
+		for i := range s.Pumps {
+			fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
+		}
 	}
 	if err := os.WriteFile(s.path("gateway.yaml"), []byte(config.String()), 0o644); err != nil {
 		return err

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Links    []Link    `json:"links"` // the most preferred first
 	Queue    Queue     `json:"queue"`
 	Buses    []Bus     `json:"buses"`
+	Search   string    `json:"search,omitempty"` // for pumps that nobody has described
 }
 
 // Gateway is who this is.

@@ -34,8 +34,11 @@ func Write(w io.Writer, s Snapshot) error {
 	}
 	line("Identity\t%s", s.Identity.text(s.Time))
 	line("Clock\t%s", s.Clock.text())
-	if len(s.Buses) == 0 {
+	if len(s.Buses) == 0 && s.Search == "" {
 		line("Buses\tnone: no bus is configured")
+	}
+	if s.Search != "" {
+		line("Search\t%s", s.Search)
 	}
 	for _, b := range s.Buses {
 		line("Bus\t%s", b.text(s.Time))
