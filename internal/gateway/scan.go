@@ -84,7 +84,6 @@ type teller struct {
 	verbose   bool
 	mode      fieldbus.Mode
 	listening bool
-	asked     int
 }
 
 func (t *teller) progress(p discover.Progress) {
