@@ -137,8 +137,9 @@ func parseRun(from int64, pb *wirepb.Run) (Run, error) {
 	if pb.Group > math.MaxInt16 {
 		return Run{}, fmt.Errorf("group %d", pb.Group)
 	}
-	if slots <= 0 || n == 0 || n%slots != 0 {
-		return Run{}, fmt.Errorf("%d deltas are no whole number of series of %d slots", n, slots)
+	// More slots than deltas may be more than an int holds on a 32-bit machine.
+	if pb.Slots == 0 || n == 0 || uint64(pb.Slots) > uint64(n) || n%slots != 0 {
+		return Run{}, fmt.Errorf("%d deltas are no whole number of series of %d slots", n, pb.Slots)
 	}
 	if pb.PeriodMs > uint64(maxPeriod.Milliseconds()) {
 		return Run{}, fmt.Errorf("a period of %d ms", pb.PeriodMs)
