@@ -153,10 +153,12 @@ func TestAMeteredLinkPingsSeldom(t *testing.T) {
 		p.links.traits = link.Traits{Metered: true, KeepAlive: 240 * time.Second}
 		p.start()
 		time.Sleep(time.Hour)
-		if got := p.e.connects[0].Keepalive; got != 240 {
-			t.Errorf("a keepalive of %d s", got)
-		}
-		if n := len(p.e.connects); n != 1 {
+		p.e.set(func(e *endpoint) {
+			if got := e.connects[0].Keepalive; got != 240 {
+				t.Errorf("a keepalive of %d s", got)
+			}
+		})
+		if n := p.e.attempts(); n != 1 {
 			t.Errorf("%d connections in an idle hour", n)
 		}
 	})
