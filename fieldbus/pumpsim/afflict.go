@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"penstock/fieldbus/pumpsim/fault"
-	"penstock/fieldbus/pumpsim/rtu"
 )
 
 // hit finds the first hit of a kind.
@@ -49,17 +48,18 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 	}
 	if h, ok := note(fault.Exception); ok {
 		e.Exception = h.N
-		frame = rtu.Refuse(frame, rtu.Exception(h.N))
+		frame = b.framing.refuse(frame, h.N)
 	}
 	if h, ok := note(fault.Wrong); ok {
-		frame = rtu.Readdress(frame, b.stranger(frame[0], h.Roll))
+		frame = b.framing.readdress(frame, b.stranger(b.framing.source(frame), h.Roll))
 	}
+	sound := frame // foreign answers have its shape
 	frame = bytes.Clone(frame)
 	if h, ok := note(fault.Flip); ok {
 		fault.FlipBits(frame, h.N, h.Roll)
 	}
 	if h, ok := note(fault.Burst); ok {
-		fault.BurstBits(frame, h.N, h.Roll)
+		b.framing.burst(frame, h.N, h.Roll)
 	}
 	if h, ok := note(fault.Overwrite); ok {
 		fault.OverwriteBytes(frame, h.N, h.Roll)
@@ -68,7 +68,7 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 		start = start.Add(h.Wait)
 	}
 	if h, ok := note(fault.Foreign); ok {
-		other := &transmission{start: start, clear: true, parts: []part{{bytes: b.foreign(frame, h.Roll)}}}
+		other := &transmission{start: start, clear: true, parts: []part{{bytes: b.foreign(sound, h.Roll)}}}
 		b.put(other)
 		start = start.Add(other.wire(b.mode) + b.gap + b.turnaround)
 	}
@@ -97,7 +97,7 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 	}
 	var behind *transmission
 	if h, ok := note(fault.Glue); ok {
-		other := part{bytes: b.foreign(frame, h.Roll)}
+		other := part{bytes: b.foreign(sound, h.Roll)}
 		if h.Roll.IntN(2) == 0 {
 			t.parts = append([]part{other}, t.parts...)
 		} else {
@@ -142,9 +142,6 @@ func (b *bus) stranger(address byte, r *rand.Rand) byte {
 // foreign is a well-formed answer of another device, of the shape of frame but
 // with other values.
 func (b *bus) foreign(frame []byte, r *rand.Rand) []byte {
-	other := rtu.Readdress(frame, b.stranger(frame[0], r))
-	for i := 3; i < len(other)-2; i++ {
-		other[i] = byte(r.Uint32())
-	}
-	return rtu.Seal(other[:len(other)-2])
+	other := b.framing.readdress(frame, b.stranger(b.framing.source(frame), r))
+	return b.framing.scramble(other, r)
 }

@@ -2,11 +2,11 @@ package pumpsim
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"time"
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/pumpsim/fault"
-	"penstock/fieldbus/pumpsim/rtu"
 )
 
 // bus is what happens on the wire, as a machine without a clock or a port: it is
@@ -18,8 +18,10 @@ type bus struct {
 	gap         time.Duration // the silence that ends a frame
 	turnaround  time.Duration
 	fromLastBit bool
-	units       map[byte]*rtu.Unit
+	framing     framing
+	units       []device
 	dice        *fault.Dice
+	chance      *rand.Rand // what becomes of collisions
 
 	// The request that is arriving.
 	heard    []byte
@@ -45,20 +47,27 @@ type bus struct {
 }
 
 func newBus(o Options) *bus {
-	return &bus{
-		mode: o.Mode, gap: silence(o.Mode), turnaround: o.Turnaround, fromLastBit: o.FromLastBit,
-		units: map[byte]*rtu.Unit{}, last: map[byte][]byte{},
-		dice: fault.NewDice(o.Faults, o.Seed),
+	b := &bus{
+		mode: o.Mode, turnaround: o.Turnaround, fromLastBit: o.FromLastBit,
+		framing: modbusFraming{}, last: map[byte][]byte{},
+		dice: fault.NewDice(o.Faults, o.Seed), chance: rand.New(rand.NewPCG(uint64(o.Seed), 0xC0)),
 	}
+	if o.Protocol == GENIbus {
+		// A unit knows by the length where a telegram ends.
+		b.framing, b.fromLastBit = geniFraming{}, true
+	}
+	b.gap = b.framing.silence(o.Mode)
+	return b
 }
 
-// silence is what ends a Modbus frame: 3.5 characters, or 1.75 ms above 19200
-// baud (serial line guide, chapter 2.5.1.1).
-func silence(m fieldbus.Mode) time.Duration {
-	if m.Baud > 19200 {
-		return 1750 * time.Microsecond
+// at finds the device of an address.
+func (b *bus) at(address byte) device {
+	for _, u := range b.units {
+		if u.Address() == address {
+			return u
+		}
 	}
-	return 7 * m.Wire(1) / 2
+	return nil
 }
 
 // hear takes bytes that the master sends from the time at on. They follow what
@@ -70,7 +79,7 @@ func (b *bus) hear(p []byte, at time.Time, sent fieldbus.Mode) {
 	if len(b.heard) == 0 {
 		b.requests++
 		b.began, b.ends, b.garbled = at, at, false
-		b.hits = b.dice.Draw(b.requests, int(p[0]))
+		b.hits = b.dice.Draw(b.requests, b.addressed(p))
 	}
 	if at.Before(b.ends) {
 		at = b.ends
@@ -87,7 +96,15 @@ func (b *bus) hear(p []byte, at time.Time, sent fieldbus.Mode) {
 	}
 }
 
-const frameMax = 256
+const frameMax = 259
+
+// addressed is the address that a frame's beginning names.
+func (b *bus) addressed(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	return int(b.framing.target(p))
+}
 
 // next is when something is due; zero if nothing is before the master speaks.
 func (b *bus) next() (t time.Time) {
@@ -152,6 +169,14 @@ func (b *bus) begin(now time.Time) bool {
 			break
 		}
 	}
+	if w.shy && start.After(w.start) { // somebody else speaks
+		if w.entry != nil {
+			w.entry.Sent = false
+			w.entry.Faults = append(w.entry.Faults, "busy")
+			b.finish(w.entry)
+		}
+		return b.begin(now)
+	}
 	b.now, b.active = sending{transmission: w, from: start.Add(w.parts[0].pause)}, true
 	return true
 }
@@ -207,34 +232,31 @@ func (b *bus) endRequest() {
 	frame, at := b.heard, b.ends.Add(b.gap)
 	b.heard = nil
 	b.stats.Requests++
-	sound := !b.garbled && rtu.Sound(frame)
+	sound := !b.garbled && b.framing.sound(frame)
 	for _, u := range b.units {
-		u.Heard(sound)
+		u.heard(sound)
 	}
 	if !sound {
 		b.stats.Unheard++
 		return
 	}
-	repeat := bytes.Equal(frame, b.last[frame[0]])
-	b.last[frame[0]] = frame
+	target := b.framing.target(frame)
+	repeat := bytes.Equal(frame, b.last[target])
+	b.last[target] = frame
 	nobody := true
-	for address, u := range b.units {
-		if frame[0] != address && frame[0] != 0 {
+	for _, u := range b.units {
+		r, ok := u.reply(frame, at)
+		if !ok {
 			continue
 		}
 		nobody = false
-		a, _ := u.Answer(frame, at)
-		e := &Served{
-			Request: b.requests, Repeat: repeat,
-			Began: b.began, Asked: b.ends, Sampled: a.Sampled,
-			Address: int(a.Address), Function: int(a.Function), Start: a.Start,
-			Values: a.Values, Exception: int(a.Exception), Stale: a.Stale,
-		}
-		if a.Frame == nil {
-			b.finish(e)
+		e := r.served
+		e.Request, e.Repeat, e.Began, e.Asked = b.requests, repeat, b.began, b.ends
+		if r.frame == nil {
+			b.finish(&e)
 			continue
 		}
-		b.answer(e, frame, a, at)
+		b.answer(&e, frame, r, at)
 	}
 	if nobody {
 		b.stats.Unheard++
@@ -242,17 +264,43 @@ func (b *bus) endRequest() {
 }
 
 // answer puts a unit's answer on the wire, with what happens to it.
-func (b *bus) answer(e *Served, request []byte, a rtu.Answer, recognised time.Time) {
+func (b *bus) answer(e *Served, request []byte, r reply, recognised time.Time) {
 	start := recognised.Add(b.turnaround)
 	if b.fromLastBit {
 		if start = b.ends.Add(b.turnaround); start.Before(recognised) {
 			start = recognised
 		}
 	}
-	if least := b.ends.Add(a.Delay); least.After(start) {
+	if least := b.ends.Add(r.delay); least.After(start) {
 		start = least
 	}
-	b.afflict(e, request, a.Frame, start)
+	before := len(b.waiting)
+	b.afflict(e, request, r.frame, start)
+	for _, t := range b.waiting[before:] {
+		if t.shy = r.shy; t.entry != nil {
+			b.collide(t)
+		}
+	}
+}
+
+// collide has a transmission meet another that begins in the same moment: what
+// the master hears is neither.
+func (b *bus) collide(t *transmission) {
+	for _, other := range b.waiting {
+		apart := t.start.Sub(other.start).Abs()
+		if other == t || other.entry == nil || other.entry.Request != t.entry.Request || apart >= b.mode.Wire(1) {
+			continue
+		}
+		for _, x := range []*transmission{t, other} {
+			for i := range x.parts {
+				x.parts[i].bytes = bytes.Clone(x.parts[i].bytes)
+				for j := range x.parts[i].bytes {
+					x.parts[i].bytes[j] &= byte(b.chance.Uint32())
+				}
+			}
+			x.entry.Faults = append(x.entry.Faults, "collision")
+		}
+	}
 }
 
 // abandon gives up what has not been sent, and says so in the log.

@@ -20,7 +20,11 @@ type Options struct {
 	// comes back as another one. Empty: no link, only Path.
 	Link string
 
-	// Mode is speed and format of the pumps; fieldbus.Default if zero.
+	// Protocol is what the pumps speak: Modbus if empty.
+	Protocol Protocol
+
+	// Mode is speed and format of the pumps. If zero it is fieldbus.Default, or
+	// 9600 8N1 on GENIbus, which knows no other.
 	Mode fieldbus.Mode
 
 	// Turnaround is the time between the end of a request and the first bit of
@@ -32,7 +36,8 @@ type Options struct {
 	// FromLastBit makes the turnaround count from the last bit of the request
 	// itself, so that recognising its end is part of the turnaround. (The answer
 	// still never comes before 3.5 characters have passed.) A transaction then
-	// takes at best wire time + turnaround + the master's own silence.
+	// takes at best wire time + turnaround + the master's own silence. On GENIbus it
+	// is always so.
 	FromLastBit bool
 
 	// Seed makes noise and faults repeatable.
@@ -59,8 +64,14 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Protocol == "" {
+		o.Protocol = Modbus
+	}
 	if o.Mode == (fieldbus.Mode{}) {
 		o.Mode = fieldbus.Default
+		if o.Protocol == GENIbus {
+			o.Mode = geniMode
+		}
 	}
 	switch {
 	case o.Turnaround == 0:
@@ -79,7 +90,7 @@ func (o Options) withDefaults() Options {
 
 // PumpOptions describe one pump on a line.
 type PumpOptions struct {
-	// Address is the pump's on the line, 1 to 247.
+	// Address is the pump's on the line, 1 to 247; on GENIbus 32 to 231.
 	Address int
 
 	// Model is what kind of pump it is, one of Models; "magna3" if empty.

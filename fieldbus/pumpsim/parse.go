@@ -1,6 +1,8 @@
 package pumpsim
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -14,6 +16,7 @@ import (
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/pumpsim/fault"
+	"penstock/fieldbus/pumpsim/geni"
 )
 
 // ConfigError is a mistake in the file of a line.
@@ -55,12 +58,16 @@ func ParseLine(file string, text []byte) (c LineConfig, err error) {
 	r.keys(body, "", map[string]lineField{
 		"link":       r.text(&c.Link, "the path of a link", func(s string) error { return nil }),
 		"mode":       r.text(&c.Mode, `speed and format, such as "19200 8E1"`, func(s string) error { _, err := fieldbus.ParseMode(s); return err }),
+		"protocol":   r.text((*string)(&c.Protocol), "modbus or genibus", knownProtocol),
 		"turnaround": r.duration(&c.Turnaround),
 		"seed":       r.number(func(v int64) error { c.Seed = v; return nil }),
 		"faults":     r.text(&c.Faults, "faults, such as late=0.01:300ms,flip=0.02", func(s string) error { _, err := fault.Parse(s); return err }),
 		"pumps":      r.list(func(n ast.Node, at string) { c.Pumps = append(c.Pumps, r.pump(n, at, c.Pumps)) }),
 		"scenario":   r.list(func(n ast.Node, at string) { c.Scenario = append(c.Scenario, r.step(n, at)) }),
 	}, "pumps")
+	if err := c.fits(); err != nil {
+		r.fail(body, "", "%w", err)
+	}
 	for i, s := range c.Scenario {
 		if !slices.ContainsFunc(c.Pumps, func(p PumpConfig) bool { return p.Address == s.Pump }) {
 			r.fail(body, fmt.Sprintf("scenario[%d].pump", i), "there is no pump at address %d", s.Pump)
@@ -68,6 +75,27 @@ func ParseLine(file string, text []byte) (c LineConfig, err error) {
 	}
 	return c, nil
 }
+
+func knownProtocol(s string) error {
+	if p := Protocol(s); p != Modbus && p != GENIbus {
+		return errors.New("there is no such protocol")
+	}
+	return nil
+}
+
+// fits tells whether the pumps can be on a line of its protocol.
+func (c LineConfig) fits() error {
+	c.Link, c.Scenario = "", nil
+	_, err := NewLine(c, Options{Clock: stopped{}})
+	return err
+}
+
+// stopped is a clock for a line that is only tried.
+type stopped struct{}
+
+func (stopped) Now() time.Time                                   { return time.Time{} }
+func (stopped) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+func (stopped) AdvanceTo(time.Time)                              {}
 
 // lineReader walks the YAML tree. It panics with the *ConfigError of the first
 // mistake, which ParseLine returns.
@@ -207,7 +235,7 @@ func (r lineReader) address(dst *int, taken []PumpConfig) lineField {
 		switch {
 		case v < 1 || v > 247:
 			return fmt.Errorf("use an address from 1 to 247")
-		case slices.ContainsFunc(taken, func(p PumpConfig) bool { return int64(p.Address) == v }):
+		case v != geni.LastAddress && slices.ContainsFunc(taken, func(p PumpConfig) bool { return int64(p.Address) == v }):
 			return fmt.Errorf("another pump has this address")
 		}
 		*dst = int(v)

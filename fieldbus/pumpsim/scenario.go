@@ -81,6 +81,11 @@ func (s *Simulator) AddStep(step Step) error {
 	if i < 0 {
 		return fmt.Errorf("there is no pump at address %d", step.Pump)
 	}
+	if step.Cause == causeStale {
+		if err := s.pumps[i].unit.setStale(false); err != nil {
+			return err
+		}
+	}
 	s.agenda = append(s.agenda, &event{Step: step, pump: s.pumps[i], at: s.began.Add(step.At)})
 	return nil
 }
@@ -123,7 +128,7 @@ func (e *event) change() {
 	e.pump.unit.Advance(e.at) // what came before was without it
 	switch e.Cause {
 	case causeStale:
-		e.pump.unit.SetStale(e.on)
+		_ = e.pump.unit.setStale(e.on) // AddStep has asked whether it can be
 	case causeLocal:
 		e.pump.unit.Plant().Force(e.on)
 	default:

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"penstock/fieldbus/pumpsim/geni"
 )
 
 // Served is one answer of a virtual pump: what it was asked, what it said, and
@@ -27,12 +29,17 @@ type Served struct {
 	Planned time.Time `json:"planned,omitzero"` // when that byte was due on the wire
 
 	Address  int `json:"address"`
-	Function int `json:"function"`
+	Function int `json:"function"` // Modbus
 	// Start is the first register as it travels: printed register 201 is 200.
 	Start int `json:"start"`
 	// Values are the raw registers that a read answered or a write set, before
 	// any fault.
 	Values []uint16 `json:"values,omitempty"`
+	// Of an answer on GENIbus: the values that were given, what was set, and how
+	// many APDUs were refused.
+	Items   []geni.Item `json:"items,omitempty"`
+	Set     []geni.Item `json:"set,omitempty"`
+	Refused int         `json:"refused,omitempty"`
 	// Exception is the code of a refusal, 0 for none.
 	Exception int `json:"exception,omitempty"`
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"penstock/fieldbus/pumpsim/geni"
 	"penstock/fieldbus/pumpsim/physics"
 	"penstock/fieldbus/pumpsim/rtu"
 	"penstock/fieldbus/pumpsim/wire"
@@ -45,6 +46,12 @@ func New(o Options) (*Simulator, error) {
 	if err := o.Mode.Validate(); err != nil {
 		return nil, err
 	}
+	switch {
+	case o.Protocol != Modbus && o.Protocol != GENIbus:
+		return nil, fmt.Errorf("protocol %q: use %s or %s", o.Protocol, Modbus, GENIbus)
+	case o.Protocol == GENIbus && o.Mode != geniMode:
+		return nil, fmt.Errorf("GENIbus in the mode %v: it knows %v only", o.Mode, geniMode)
+	}
 	s := &Simulator{o: o, bus: newBus(o), began: o.Clock.Now()}
 	var memory bool
 	if s.move, memory = o.Clock.(MovableClock); memory {
@@ -66,8 +73,12 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Address < 1 || o.Address > 247 {
-		return nil, fmt.Errorf("pump address %d: use 1 to 247", o.Address)
+	least, most := 1, 247
+	if s.o.Protocol == GENIbus {
+		least, most = geni.FirstAddress, geni.LastAddress
+	}
+	if o.Address < least || o.Address > most {
+		return nil, fmt.Errorf("pump address %d: use %d to %d", o.Address, least, most)
 	}
 	if o.Seed == 0 {
 		o.Seed = s.o.Seed*1000 + int64(o.Address)
@@ -75,13 +86,22 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	address := byte(o.Address)
-	if s.bus.units[address] != nil {
-		return nil, fmt.Errorf("pump address %d is taken: two devices of one address answer at once", o.Address)
+	if s.bus.at(address) != nil {
+		// Two new GENIbus units have the factory's address both, which a master has
+		// to find out by what it hears.
+		if s.o.Protocol != GENIbus || address != geni.LastAddress {
+			return nil, fmt.Errorf("pump address %d is taken: two devices of one address answer at once", o.Address)
+		}
+		o.Seed += 1_000_000 * int64(len(s.pumps))
 	}
 	plant := physics.New(m.physics(), m.pumps, uint64(o.Seed))
 	plant.SetRemote(!o.Local)
-	p := &Pump{sim: s, unit: rtu.New(address, m.kind, m.id, plant, s.o.Clock.Now())}
-	s.bus.units[address] = p.unit
+	unit, err := newDevice(s.o.Protocol, m, address, plant, o.Seed, s.o.Clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	p := &Pump{sim: s, unit: unit}
+	s.bus.units = append(s.bus.units, unit)
 	s.pumps = append(s.pumps, p)
 	return p, nil
 }
@@ -204,7 +224,7 @@ func (l *live) Idle() bool {
 // Pump is one virtual pump. Its methods may be called from any goroutine.
 type Pump struct {
 	sim  *Simulator
-	unit *rtu.Unit
+	unit device
 }
 
 // Address is the pump's on the line.
@@ -227,11 +247,12 @@ func (p *Pump) SetCause(c physics.Cause, on bool) {
 }
 
 // SetStale makes the pump's module lose its pump: it goes on serving the values
-// it had, and its receive counter stands still.
-func (p *Pump) SetStale(on bool) {
+// it had, and its receive counter stands still. A pump on GENIbus has none, which
+// is an error.
+func (p *Pump) SetStale(on bool) error {
 	p.sim.mu.Lock()
 	defer p.sim.mu.Unlock()
-	p.unit.SetStale(on)
+	return p.unit.setStale(on)
 }
 
 // Force holds the pump in local, as the stop button at its panel does.
@@ -244,10 +265,14 @@ func (p *Pump) Force(on bool) {
 // Register is a register as the pump would answer it now, for tests and judges.
 // The number is as it travels.
 func (p *Pump) Register(start int) (uint16, error) {
+	unit, ok := p.unit.(modbusDevice)
+	if !ok {
+		return 0, errors.New("a pump on GENIbus has no registers")
+	}
 	request := rtu.Seal(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16([]byte{p.unit.Address(), 3}, uint16(start)), 1))
 	p.sim.mu.Lock()
 	defer p.sim.mu.Unlock()
-	a, _ := p.unit.Answer(request, p.sim.o.Clock.Now())
+	a, _ := unit.Answer(request, p.sim.o.Clock.Now())
 	if a.Exception != 0 {
 		return 0, fmt.Errorf("register %d: exception %d", start, a.Exception)
 	}

@@ -21,6 +21,7 @@ import (
 //	  - {at: 20s, pump: 1, cause: dry_running, for: 15s, every: 2m}
 type LineConfig struct {
 	Link       string
+	Protocol   Protocol // Modbus if empty
 	Mode       string
 	Turnaround time.Duration // zero: DefaultTurnaround
 	Seed       int64
@@ -45,6 +46,9 @@ func NewLine(c LineConfig, deps Options) (*Simulator, error) {
 	}
 	if c.Seed != 0 {
 		o.Seed = c.Seed
+	}
+	if c.Protocol != "" {
+		o.Protocol = c.Protocol
 	}
 	if c.Mode != "" {
 		var err error

@@ -13,6 +13,7 @@ const fifo = 16
 type transmission struct {
 	start time.Time // of the first bit, if the wire is free then
 	clear bool      // wants the silence between frames before it
+	shy   bool      // is not sent at all if the wire is busy then
 	parts []part
 	entry *Served // the answer whose end this is; nil for other people's bytes
 	order int     // of two that start together, the earlier made goes first
