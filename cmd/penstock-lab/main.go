@@ -64,6 +64,7 @@ func pumps(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	fs.StringVar(&o.Served, "served", "", "write what was served to `FILE`, one JSON object a line")
 	fs.StringVar(&o.File, "line", "", "describe the line in the YAML `FILE`: mode, pumps, faults, scenario")
 	fs.StringVar(&o.Pumps, "pumps", "", "`NUMBER` of pumps, or MODEL[@ADDRESS][:local] with commas between (models: "+strings.Join(lab.PumpModels(), ", ")+"); 2 if nothing is said")
+	fs.StringVar(&o.Protocol, "protocol", "", "what the pumps speak: `modbus` (as if nothing is said) or genibus")
 	fs.StringVar(&o.Mode, "speed", "", "`SPEED` and format of the line, such as 9600 or \"38400 8N2\"")
 	fs.DurationVar(&o.Turnaround, "turnaround", 0, "`TIME` that a pump thinks before it answers (default 5ms)")
 	fs.Int64Var(&o.Seed, "seed", 0, "seed of noise and faults")

@@ -22,6 +22,7 @@ type PumpsOptions struct {
 	// File describes the line in YAML (pumpsim.ParseLine). What follows replaces
 	// or adds to what it says; a zero value leaves it.
 	File       string
+	Protocol   string // "modbus" or "genibus"
 	Pumps      string // "2", or MODEL[@ADDRESS][:local] and so on: see ParsePumps
 	Mode       string // "19200 8E1", or a speed
 	Turnaround time.Duration
@@ -47,13 +48,16 @@ func (o PumpsOptions) line() (c pumpsim.LineConfig, err error) {
 	if c.Link == "" {
 		return c, errors.New("where shall the serial port appear? say so with -link PATH")
 	}
+	if o.Protocol != "" {
+		c.Protocol = pumpsim.Protocol(o.Protocol)
+	}
 	if o.Pumps != "" {
-		if c.Pumps, err = ParsePumps(o.Pumps); err != nil {
+		if c.Pumps, err = ParsePumps(o.Pumps, c.Protocol); err != nil {
 			return c, err
 		}
 	}
 	if len(c.Pumps) == 0 {
-		if c.Pumps, err = ParsePumps("2"); err != nil {
+		if c.Pumps, err = ParsePumps("2", c.Protocol); err != nil {
 			return c, err
 		}
 	}
@@ -91,18 +95,22 @@ func PumpCauses() []string { return pumpsim.StepCauses() }
 // ParsePumps reads the pumps of a line as they are written on a command line: a
 // number of pumps, circulators and multistage pumps in turn, or a list of
 // MODEL[@ADDRESS][:local], such as "magna3,booster@7,epump:local". A pump
-// without an address has the one after the pump before it.
-func ParsePumps(s string) (pumps []pumpsim.PumpConfig, err error) {
+// without an address has the one after the pump before it; the first has 1, or 32 on
+// GENIbus.
+func ParsePumps(s string, p pumpsim.Protocol) (pumps []pumpsim.PumpConfig, err error) {
+	next := 1
+	if p == pumpsim.GENIbus {
+		next = 32
+	}
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 247 {
 			return nil, fmt.Errorf("%d pumps: a line has 1 to 247", n)
 		}
 		for i := range n {
-			pumps = append(pumps, pumpsim.PumpConfig{Address: i + 1, Model: []string{"magna3", "epump"}[i%2]})
+			pumps = append(pumps, pumpsim.PumpConfig{Address: next + i, Model: []string{"magna3", "epump"}[i%2]})
 		}
 		return pumps, nil
 	}
-	next := 1
 	for text := range strings.SplitSeq(s, ",") {
 		var p pumpsim.PumpConfig
 		text = strings.TrimSpace(text)
@@ -140,7 +148,10 @@ func RunPumps(ctx context.Context, o PumpsOptions, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if line.Mode == "" {
+	switch {
+	case line.Protocol == pumpsim.GENIbus:
+		line.Mode = "GENIbus, 9600 8N1"
+	case line.Mode == "":
 		line.Mode = fieldbus.Default.String()
 	}
 	fmt.Fprintf(out, "%d virtual pumps at %s, %s\n", len(line.Pumps), sim.Path(), line.Mode)

@@ -17,14 +17,21 @@ func TestPumpsAreWrittenAsANumberOrAList(t *testing.T) {
 		"booster@7, epump:local": {{Address: 7, Model: "booster"}, {Address: 8, Model: "epump", Local: true}},
 		"solar, magna3@33:local": {{Address: 1, Model: "solar"}, {Address: 33, Model: "magna3", Local: true}},
 	} {
-		if got, err := ParsePumps(text); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := ParsePumps(text, pumpsim.Modbus); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"0", "248", "epump@x"} {
-		if got, err := ParsePumps(text); err == nil {
+		if got, err := ParsePumps(text, pumpsim.Modbus); err == nil {
 			t.Errorf("%q is accepted as %+v", text, got)
 		}
+	}
+}
+
+func TestPumpsOnGENIbusBeginAtItsFirstAddress(t *testing.T) {
+	want := []pumpsim.PumpConfig{{Address: 32, Model: "upe"}, {Address: 231, Model: "mp204"}}
+	if got, err := ParsePumps("upe,mp204@231", pumpsim.GENIbus); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 }
 
