@@ -41,7 +41,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 		return nil, err
 	}
 	gateways := func(name string, check pki.GatewayCheck) *tls.Config {
-		return pki.ForGateways(certs[name].Certificate, ca.Pool(), clock.System.Now, check)
+		return pki.ForGatewaysUnder(certs[name].Certificate, ca.Pool, clock.System.Now, check)
 	}
 
 	log := cfg.Log.With("role", "auth")

@@ -48,14 +48,14 @@ func NewKey(rnd io.Reader) (*ecdsa.PrivateKey, error) {
 // newRoot makes a self-signed authority. Two authorities may follow it in a
 // chain, not one: when the root is replaced, the new root is signed by the old
 // one and stands between it and the intermediates.
-func newRoot(now time.Time, rnd io.Reader) (*Authority, error) {
+func newRoot(name string, now time.Time, rnd io.Reader) (*Authority, error) {
 	key, err := NewKey(rnd)
 	if err != nil {
 		return nil, err
 	}
 	root := &Authority{Key: key}
 	root.Certificate, err = root.Sign(&x509.Certificate{
-		Subject:               pkix.Name{CommonName: "Penstock Root"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(rootLife),
 		IsCA:                  true,

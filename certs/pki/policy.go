@@ -41,12 +41,28 @@ type GatewayCheck func(serial string, leaf *x509.Certificate) error
 // listener cannot be resumed at another: call it once for each listener, and do
 // not clone what it returns.
 func ForGateways(cert func() (*tls.Certificate, error), roots *x509.CertPool, now func() time.Time, check GatewayCheck) *tls.Config {
+	return ForGatewaysUnder(cert, func() *x509.CertPool { return roots }, now, check)
+}
+
+// ForGatewaysUnder is ForGateways for roots that change while the server runs, when
+// they are rotated. They are asked for at every handshake.
+func ForGatewaysUnder(cert func() (*tls.Certificate, error), roots func() *x509.CertPool, now func() time.Time, check GatewayCheck) *tls.Config {
 	c := policy(now)
 	c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert() }
 	c.ClientAuth = tls.RequireAndVerifyClientCert
-	c.ClientCAs = roots
+	c.ClientCAs = roots()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		today := roots()
+		if today == c.ClientCAs {
+			return nil, nil
+		}
+		// The ticket keys of c stay in use: those of what is returned here are not set.
+		fresh := policy(now)
+		fresh.GetCertificate, fresh.ClientAuth, fresh.ClientCAs, fresh.VerifyConnection = c.GetCertificate, c.ClientAuth, today, c.VerifyConnection
+		return fresh, nil
+	}
 	c.VerifyConnection = func(s tls.ConnectionState) error {
-		chain, err := verify(s, roots, now(), x509.ExtKeyUsageClientAuth, "")
+		chain, err := verify(s, roots(), now(), x509.ExtKeyUsageClientAuth, "")
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // Server keeps a server supplied with a certificate. It is issued anew, with a
-// new key, once 60 % of its life have passed; until then it survives restarts, so
+// new key, once 60 % of its life have passed or its authority has been rotated; until then it survives restarts, so
 // that a browser that was told to trust it is asked once.
 type Server struct {
 	ca    *CA
@@ -49,7 +49,7 @@ func (s *Server) Certificate() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.ca.clock.Now()
-	if s.current != nil {
+	if s.current != nil && s.current.Leaf.CheckSignatureFrom(s.ca.now().current("servers").Certificate) == nil {
 		leaf := s.current.Leaf
 		if life := leaf.NotAfter.Sub(leaf.NotBefore); now.Before(leaf.NotBefore.Add(life * 6 / 10)) {
 			return s.current, nil
@@ -95,7 +95,9 @@ func (s *Server) issue(now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	leaf, err := s.ca.servers.IssueServer(s.hosts, key.Public(), now, s.ca.rand)
+	set := s.ca.now()
+	servers := set.current("servers")
+	leaf, err := servers.IssueServer(s.hosts, key.Public(), now, s.ca.rand)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,8 @@ func (s *Server) issue(now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain := []*x509.Certificate{leaf, s.ca.servers.Certificate}
+	// The cross-certificates are for gateways that know an earlier root alone.
+	chain := append([]*x509.Certificate{leaf, servers.Certificate}, set.crosses...)
 	if err := disk.WriteFile(s.ca.fsys, s.file(), append(text, EncodeCertificates(chain...)...), 0o600); err != nil {
 		return nil, err
 	}
@@ -127,7 +130,7 @@ func (s *Server) load() (*tls.Certificate, error) {
 // fits tells whether a certificate that was kept is what would be issued: by the
 // servers' authority of today, for these hosts.
 func (s *Server) fits(leaf *x509.Certificate) bool {
-	if leaf.CheckSignatureFrom(s.ca.servers.Certificate) != nil || len(Names(leaf)) != len(s.hosts) {
+	if leaf.CheckSignatureFrom(s.ca.now().current("servers").Certificate) != nil || len(Names(leaf)) != len(s.hosts) {
 		return false
 	}
 	for _, h := range s.hosts {

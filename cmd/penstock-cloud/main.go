@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -39,8 +40,12 @@ func main() {
 			{Name: "ca issue", Args: "REQUEST", Help: "sign a gateway's certificate request\n\n" +
 				"REQUEST is the file that `penstock provision` wrote. The certificate and the roots\n" +
 				"go into -out, for `penstock provision -install`.", Setup: issue},
-			{Name: "ca list", Help: "list gateways and their certificates", Setup: list},
+			{Name: "ca list", Help: "list authorities, gateways and their certificates", Setup: list},
 			{Name: "ca revoke", Args: "SERIAL", Help: "shut a gateway out, on every route and at once", Setup: revoke},
+			{Name: "ca rotate", Args: "AUTHORITY", Help: "replace an authority by one with a new key\n\n" +
+				"AUTHORITY is root, factory, operational or servers. The root's key must be there. What\n" +
+				"was issued before stays valid; a running server follows by itself. A rotated root takes\n" +
+				"the others along, and is vouched for by the earlier one until that expires.", Setup: rotate},
 			{Name: "ca unrevoke", Args: "SERIAL", Help: "let a revoked gateway in again\n\n" +
 				"Its factory identity opens enrolment again; the operational keys that it had stay\n" +
 				"revoked, so it comes back with a new one.", Setup: unrevoke},
@@ -134,6 +139,12 @@ func list(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if len(args) > 0 {
 			return cli.Usagef("unexpected argument %q", args[0])
 		}
+		ca, err := backend.OpenCA(*state)
+		if err != nil {
+			return err
+		}
+		listAuthorities(env.Stdout, ca.Authorities())
+		fmt.Fprintln(env.Stdout)
 		return withStore(ctx, *state, func(db *store.Store) error {
 			gws, err := db.Gateways(ctx)
 			if err != nil {
@@ -163,6 +174,34 @@ func list(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 
 func revoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	return standing(fs, "revoke", "is shut out", (*store.Store).Revoke)
+}
+
+func rotate(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := stateFlag(fs)
+	return func(_ context.Context, env cli.Env, args []string) error {
+		if len(args) != 1 {
+			return cli.Usagef("which authority? root, factory, operational or servers")
+		}
+		ca, err := backend.OpenCA(*state)
+		if err != nil {
+			return err
+		}
+		if err := ca.Rotate(args[0]); err != nil {
+			return err
+		}
+		listAuthorities(env.Stdout, ca.Authorities())
+		return nil
+	}
+}
+
+// listAuthorities prints the authorities, earlier generations too.
+func listAuthorities(w io.Writer, all []*x509.Certificate) {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "AUTHORITY\tISSUED BY\tUNTIL\tCERTIFICATE")
+	for _, c := range all {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%032x\n", c.Subject.CommonName, c.Issuer.CommonName, c.NotAfter.Format(time.DateOnly), c.SerialNumber)
+	}
+	t.Flush() //nolint:errcheck // standard output
 }
 
 func unrevoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {

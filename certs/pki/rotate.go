@@ -1,0 +1,121 @@
+package pki
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"penstock/internal/disk"
+)
+
+// Rotate replaces an authority ("root", "factory", "operational" or "servers") by a
+// further generation, with a new key. The root's key must be here.
+//
+// What was issued before stays valid to its end. A rotated intermediate can sign
+// nothing more: its key is destroyed. A rotated root takes the intermediates along.
+// Gateways that know the earlier root alone believe the servers by a
+// cross-certificate, until that root expires; new roots reach them by other ways
+// than this.
+//
+// A power cut leaves the generation before, or the new one; a root whose
+// intermediates have not followed yet is followed up when the authorities are next
+// opened.
+func (ca *CA) Rotate(name string) error {
+	ca.now()
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	if ca.set.root().Key == nil {
+		return fmt.Errorf("the key of %q is not in %s: bring it for as long as the rotation takes", ca.set.root().Certificate.Subject.CommonName, ca.dir)
+	}
+	var err error
+	if name == "root" {
+		err = ca.rotateRoot()
+	} else {
+		err = ca.rotateIntermediate(name)
+	}
+	if err != nil {
+		return fmt.Errorf("rotating %s: %w", name, err)
+	}
+	if ca.set, err = ca.read(); err != nil {
+		return err
+	}
+	return ca.follow()
+}
+
+// rotateIntermediate makes the next generation, then destroys the key of the one
+// before; mu is held.
+func (ca *CA) rotateIntermediate(name string) error {
+	a, err := ca.make(name, ca.set.root())
+	if err != nil {
+		return err
+	}
+	n := len(ca.set.intermediate[name])
+	if err := ca.keep(a, generation(name, n+1)); err != nil {
+		return err
+	}
+	if err := ca.fsys.Remove(ca.path(generation(name, n) + ".key")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return ca.fsys.SyncDir(ca.dir)
+}
+
+// rotateRoot makes the next root; its certificate, which is written last, is what
+// makes it count. mu is held.
+func (ca *CA) rotateRoot() error {
+	n, now := len(ca.set.roots)+1, ca.clock.Now()
+	root, err := newRoot(fmt.Sprintf("Penstock Root %d", n), now, ca.rand)
+	if err != nil {
+		return err
+	}
+	for i, earlier := range ca.set.roots {
+		if earlier.Key == nil || now.After(earlier.Certificate.NotAfter) {
+			continue
+		}
+		cross, err := earlier.Sign(&x509.Certificate{
+			Subject:               pkix.Name{CommonName: root.Certificate.Subject.CommonName},
+			NotBefore:             root.Certificate.NotBefore,
+			NotAfter:              root.Certificate.NotAfter,
+			IsCA:                  true,
+			BasicConstraintsValid: true,
+			MaxPathLen:            1,
+			KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		}, root.Key.Public(), ca.rand)
+		if err != nil {
+			return err
+		}
+		file := fmt.Sprintf("%s-by-%d.pem", generation("root", n), i+1)
+		if err := disk.WriteFile(ca.fsys, ca.path(file), EncodeCertificates(cross), 0o644); err != nil {
+			return err
+		}
+	}
+	return ca.keep(root, generation("root", n))
+}
+
+// follow makes intermediates under the root of today where those of today are under
+// an earlier one. Without the root's key they stay, and are good to their end.
+func (ca *CA) follow() error {
+	root := ca.set.root()
+	if root.Key == nil {
+		return nil
+	}
+	followed := false
+	for _, name := range authorities[1:] {
+		if ca.set.current(name).Certificate.CheckSignatureFrom(root.Certificate) == nil {
+			continue
+		}
+		if err := ca.rotateIntermediate(name); err != nil {
+			return fmt.Errorf("%s under the new root: %w", name, err)
+		}
+		followed = true
+	}
+	if !followed {
+		return nil
+	}
+	fresh, err := ca.read()
+	if err == nil {
+		ca.set = fresh
+	}
+	return err
+}
