@@ -15,6 +15,7 @@ import (
 	"penstock/backend/access"
 	"penstock/backend/auth"
 	"penstock/backend/endpoint"
+	"penstock/backend/est"
 	"penstock/backend/store"
 	"penstock/backend/web"
 	"penstock/certs/pki"
@@ -45,7 +46,8 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	}
 
 	log := cfg.Log.With("role", "auth")
-	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port), OperationalOnly: cfg.OperationalOnly, Clock: clock.System, Log: log})
+	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
+		OperationalOnly: cfg.OperationalOnly, EST: est.New(est.Config{Authority: ca, Store: db, Clock: clock.System, Log: log}), Clock: clock.System, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"time"
 
+	"penstock/backend/est"
 	"penstock/backend/problem"
 	"penstock/backend/store"
 	"penstock/certs/pki"
@@ -44,6 +45,7 @@ type Config struct {
 	Certificate func() (*tls.Certificate, error)
 	Clock       clock.Clock
 	Log         *slog.Logger
+	EST         *est.Server
 }
 
 // AssignmentLife is how long a gateway uses an answer before it asks again.
@@ -68,8 +70,11 @@ func New(c Config) http.Handler {
 		w.Header().Set("Allow", http.MethodPost)
 		problem.Write(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: POST")
 	})
+	if c.EST != nil {
+		c.EST.Mount(mux, func(next est.Handler) http.HandlerFunc { return s.known(next) })
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there are /v1/assignment and /v1/time.")
+		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there are /v1/assignment, /v1/time and /.well-known/est.")
 	})
 	return mux
 }

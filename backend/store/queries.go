@@ -250,10 +250,12 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 	return gaps, rows.Err()
 }
 
-// Alarms lists conflicts between records that share a name: two gateways seem
-// to share one identity, or a gateway's disk was rolled back.
+// Alarms lists the signs that two gateways share one identity, or that a
+// gateway's disk was rolled back: records that share a name, enrolments beside a
+// good certificate, sessions that take each other over.
 func (s *Store) Alarms(ctx context.Context, gateway string) ([]Alarm, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT received, reason FROM oddities WHERE gateway = ? AND conflict = 1 ORDER BY received`, gateway)
+	rows, err := s.reader.QueryContext(ctx, `SELECT received, reason FROM oddities WHERE gateway = ?1 AND conflict = 1
+		UNION ALL SELECT noticed, reason FROM clones WHERE gateway = ?1 ORDER BY 1`, gateway)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,62 @@
+package est
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// A gateway enrols once in weeks. What it may do beyond that serves somebody at a
+// bench; what all of them may do together keeps the signing key's processor free
+// for the rest of the service.
+const (
+	perGateway      = time.Hour / 6
+	perGatewayBurst = 6
+	altogether      = 50 // a second
+	altogetherBurst = 200
+)
+
+// limits counts enrolments of each gateway, and of all.
+type limits struct {
+	mu   sync.Mutex
+	all  *rate.Limiter
+	each map[string]*rate.Limiter // guarded by mu; serial numbers are those of known gateways
+}
+
+func newLimits() *limits {
+	return &limits{all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}}
+}
+
+// wait counts one enrolment: 0 lets it pass, otherwise it is refused and may be
+// tried again after that time.
+func (l *limits) wait(serial string, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mine, ok := l.each[serial]
+	if !ok {
+		l.forget(now)
+		mine = rate.NewLimiter(rate.Every(perGateway), perGatewayBurst)
+		l.each[serial] = mine
+	}
+	for _, r := range []*rate.Limiter{mine, l.all} {
+		res := r.ReserveN(now, 1)
+		if d := res.DelayFrom(now); d > 0 {
+			res.CancelAt(now)
+			return d
+		}
+	}
+	return 0
+}
+
+// forget drops the gateways whose budget is whole again.
+func (l *limits) forget(now time.Time) {
+	if len(l.each) < 10_000 {
+		return
+	}
+	for serial, r := range l.each {
+		if r.TokensAt(now) >= perGatewayBurst {
+			delete(l.each, serial)
+		}
+	}
+}
