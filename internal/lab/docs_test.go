@@ -121,3 +121,33 @@ func check(t *testing.T, program string, words []string) (complaints []string) {
 	}
 	return complaints
 }
+
+// TestEveryLinkLeadsSomewhere: a document that the README or another document
+// refers to is there.
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("../../docs/decisions/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)#: ]+)(#[^)]*)?\)`)
+	n := 0
+	for _, file := range append(append(files, more...), "../../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			n++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+				t.Errorf("%s refers to %s, which is not there", file, m[1])
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d links found: does the test still read the documents?", n)
+	}
+}
