@@ -29,7 +29,8 @@ type Timing struct {
 	ReplyMax time.Duration
 	// Quiet is how long nothing else is asked of a device after a request to it
 	// was given up. The window in force is never less than twice the longest
-	// lateness seen, nor ten times the usual reply time.
+	// lateness seen, nor eleven times the usual reply time,
+	// which an answer takes that is late by ten.
 	Quiet time.Duration
 }
 
@@ -52,6 +53,7 @@ type asked struct {
 	shape       shape
 	first, last time.Time     // the first and the last attempt's first bit
 	wire        time.Duration // request and answer on the wire: no attempt can be answered sooner
+	window      time.Duration // the quiet window when it was sent, so that a device which is fast again shortens none
 	open        bool          // fewer answers came than attempts were made
 }
 
@@ -94,7 +96,7 @@ func (d *device) patience() time.Duration {
 
 // quiet is the quiet window in force.
 func (d *device) quiet() time.Duration {
-	return max(d.timing.Quiet, min(max(2*d.late, 10*d.high), longestQuiet))
+	return max(d.timing.Quiet, min(max(2*d.late, 11*d.high), longestQuiet))
 }
 
 // latest is the request sent last, or nil.
@@ -107,7 +109,7 @@ func (d *device) latest() *asked {
 
 // until is when an answer to a request need no longer be feared.
 func (d *device) until(a *asked) time.Time {
-	window := d.quiet()
+	window := max(a.window, d.quiet())
 	if !a.open && a != d.latest() {
 		window = min(2*d.repeat, window)
 	}
@@ -128,7 +130,7 @@ func (d *device) expire(now time.Time) {
 		d.pending = false
 	}
 	quiet := d.quiet()
-	d.past = slices.DeleteFunc(d.past, func(a asked) bool { return !now.Before(a.last.Add(a.wire + quiet)) })
+	d.past = slices.DeleteFunc(d.past, func(a asked) bool { return !now.Before(a.last.Add(a.wire + max(a.window, quiet))) })
 	if len(d.past) < cap(d.past) {
 		return
 	}
@@ -180,9 +182,10 @@ func (d *device) free(s shape, now time.Time) time.Time {
 func (d *device) begin(adu []byte, s shape, now time.Time, wire time.Duration) {
 	if a := d.latest(); d.pending && a.shape == s {
 		a.last = now
+		a.window = max(a.window, d.quiet())
 		return
 	}
-	d.past = append(d.past, asked{shape: s, first: now, last: now, wire: wire, open: true})
+	d.past = append(d.past, asked{shape: s, first: now, last: now, wire: wire, window: d.quiet(), open: true})
 	d.pending = true
 	d.request = d.copied[:copy(d.copied[:], adu)]
 }

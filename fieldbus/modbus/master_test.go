@@ -259,6 +259,30 @@ func TestOpenAttemptsAreNotForgottenWhenOneIsAnswered(t *testing.T) {
 	}
 }
 
+func TestDeviceThatIsFastAgainShortensNoQuietWindow(t *testing.T) {
+	// A slow answer, then one that is late by ten times as much while the
+	// device answers everything else at once, so that it counts as fast again.
+	for late := 1000 * time.Millisecond; late < 2400*time.Millisecond; late += 7300 * time.Microsecond {
+		s, m := newSlave(t)
+		s.play = func(n int, q []byte, done time.Time) {
+			wait := s.turnaround
+			switch n {
+			case 0:
+				wait = 240 * time.Millisecond
+			case 1:
+				wait = late
+			}
+			s.answer(q, done, wait)
+		}
+		for i := range 110 {
+			_ = read(t, s, m, modbus.Request{Address: 1, Start: 200 + uint16(i%5), Count: 1, First: 200, Last: 230, Attempts: 3})
+		}
+		if t.Failed() {
+			t.Fatalf("with an answer %v late", late)
+		}
+	}
+}
+
 func TestSilenceBeforeEveryFrame(t *testing.T) {
 	for _, baud := range []int{9600, 19200, 38400, 115200} {
 		s, m := newSlave(t)
