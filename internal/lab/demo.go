@@ -76,7 +76,7 @@ func Demo(ctx context.Context, o DemoOptions) (sum Summary, err error) {
 	if err != nil {
 		return sum, err
 	}
-	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2, Scenario: demoScenario}
+	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2, Genibus: 1, Scenario: demoScenario}
 	defer site.Abandon()
 	password := strings.ToLower(rand.Text()[:12])
 	if err := site.Up(ctx, freeOr("127.0.0.1:8443", "127.0.0.1:8883", "127.0.0.1:8444"), password, say); err != nil {
@@ -130,7 +130,7 @@ func (s *Site) Up(ctx context.Context, at Addresses, password string, say func(s
 		{"backend: authorities, auth service, endpoint, web page", func() error { return s.StartCloud(ctx, at) }},
 		{"an account for the page", func() error { return s.AddUser(ctx, DemoEmail, password) }},
 		{"a gateway's identity: key, request, certificate", func() error { return s.Provision(ctx) }},
-		{fmt.Sprintf("%d virtual pumps on a virtual serial line, Modbus RTU, 19200 8E1", s.Pumps), func() error { return s.StartPumps(ctx) }},
+		{fmt.Sprintf("%d virtual pumps on a virtual serial line, Modbus RTU, 19200 8E1%s", s.Pumps, s.besides()), func() error { return s.StartPumps(ctx) }},
 		{"the gateway", func() error { return s.StartGateway(ctx) }},
 		{"first readings of every pump", func() error { return s.AwaitReadings(ctx) }},
 		{"first reading in the store", func() error {
@@ -141,7 +141,7 @@ func (s *Site) Up(ctx context.Context, at Addresses, password string, say func(s
 		}},
 	} {
 		t := time.Now()
-		say("  %-70s", step.what)
+		say("  %-84s", step.what)
 		if err := step.do(); err != nil {
 			say("failed\n")
 			return err
@@ -234,4 +234,12 @@ func certificateFingerprint(ctx context.Context, addr string) (string, error) {
 	defer c.Close()
 	sum := sha256.Sum256(c.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":"), nil
+}
+
+// besides says what else is on the site.
+func (s *Site) besides() string {
+	if s.Genibus == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d on a GENIbus", s.Genibus)
 }

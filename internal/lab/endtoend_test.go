@@ -47,7 +47,7 @@ func up(t *testing.T, change func(*Site)) *Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2}
+	site := &Site{Dir: dir, Programs: programs, Period: 2 * time.Second, Pumps: 2, Genibus: 1}
 	if change != nil {
 		change(site)
 	}

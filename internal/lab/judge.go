@@ -19,6 +19,8 @@ type Served struct {
 	// Repeated marks an answer to a repetition of the request before it: at
 	// most one of the two is used.
 	Repeated bool
+	// PerhapsAbsent: the value is Raw, or the pump says that it has none.
+	PerhapsAbsent bool
 }
 
 // SeriesKey names one point of one pump.
@@ -201,6 +203,9 @@ func phase(of []Stored, g grid, counts func(Stored) bool) (best int64) {
 
 func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
 	ok := slices.ContainsFunc(attempts, func(s Served) bool {
+		if s.PerhapsAbsent && r.Quality == telemetry.NotAvailable {
+			return !s.Sampled.Before(r.Time.Add(-rounding))
+		}
 		return s.Quality == r.Quality && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-rounding))
 	})
 	if !ok {

@@ -24,6 +24,7 @@ type Site struct {
 	Period   time.Duration // the gateway's reporting period
 	Pumps    int           // virtual pumps on the line
 	Discover bool          // the gateway is not told which pumps there are
+	Genibus  int           // MAGNA3 on a GENIbus of their own, from address 32 on
 
 	Hosts string // that the backend is called by; "" for localhost
 	Links string // lines of the gateway's configuration, such as "links: …"
@@ -33,6 +34,7 @@ type Site struct {
 	Scenario           string // what happens to them, see PumpsOptions
 
 	PumpsProc, CloudProc, GatewayProc *Process
+	GenibusProc                       *Process // nil: there is none
 
 	addresses Addresses
 	starts    []time.Time // of the gateway
@@ -75,11 +77,33 @@ func (s *Site) StartPumps(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return await(ctx, "the virtual serial port", s.PumpsProc, func() (bool, error) {
+	if err := await(ctx, "the virtual serial port", s.PumpsProc, func() (bool, error) {
 		_, err := os.Stat(s.Port())
+		return err == nil, err
+	}); err != nil || s.Genibus == 0 {
+		return err
+	}
+	var units []string
+	for i := range s.Genibus {
+		units = append(units, fmt.Sprintf("magna3@%d", firstUnit+i))
+	}
+	s.GenibusProc, err = Start("the virtual GENIbus pumps", s.path("genibus.log"), s.Programs.Lab, "pumps", "-protocol", "genibus",
+		"-link", s.genibusPort(), "-served", s.genibusLog(), "-pumps", strings.Join(units, ","))
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the virtual GENIbus", s.GenibusProc, func() (bool, error) {
+		_, err := os.Stat(s.genibusPort())
 		return err == nil, err
 	})
 }
+
+// firstUnit is the address of the first pump on the GENIbus: number 1 on its
+// display.
+const firstUnit = 32
+
+func (s *Site) genibusPort() string { return s.path("ttyGENI") }
+func (s *Site) genibusLog() string  { return s.path("genibus.jsonl") }
 
 // StartCloud brings up the backend. The first time it listens where ports are
 // free (or at the addresses of At); a restart takes the same ports again.
@@ -152,6 +176,12 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 			fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
 		}
 	}
+	if s.Genibus > 0 {
+		fmt.Fprintf(&config, "  - port: %s\n    protocol: genibus\n    pumps:\n", s.genibusPort())
+	}
+	for i := range s.Genibus {
+		fmt.Fprintf(&config, "      - {address: %d, profile: geni-magna3, name: Pump %d}\n", firstUnit+i, s.Pumps+i+1)
+	}
 	if err := os.WriteFile(s.path("gateway.yaml"), []byte(config.String()), 0o644); err != nil {
 		return err
 	}
@@ -199,7 +229,7 @@ func (s *Site) AwaitReadings(ctx context.Context) error {
 				}
 			}
 		}
-		return good == s.Pumps, fmt.Errorf("%d of %d pumps have answered", good, s.Pumps)
+		return good == s.Pumps+s.Genibus, fmt.Errorf("%d of %d pumps have answered", good, s.Pumps+s.Genibus)
 	})
 }
 
@@ -207,7 +237,7 @@ func (s *Site) AwaitReadings(ctx context.Context) error {
 // gateway seals and drains what it has and stops, and the backend follows.
 func (s *Site) Finish(ctx context.Context) error {
 	var errs []error
-	for _, p := range []*Process{s.PumpsProc, s.GatewayProc, s.CloudProc} {
+	for _, p := range []*Process{s.PumpsProc, s.GenibusProc, s.GatewayProc, s.CloudProc} {
 		if p != nil {
 			errs = append(errs, p.Stop(ctx))
 		}
@@ -217,7 +247,7 @@ func (s *Site) Finish(ctx context.Context) error {
 
 // Abandon kills whatever still runs.
 func (s *Site) Abandon() {
-	for _, p := range []*Process{s.GatewayProc, s.PumpsProc, s.CloudProc} {
+	for _, p := range []*Process{s.GatewayProc, s.PumpsProc, s.GenibusProc, s.CloudProc} {
 		if p != nil {
 			p.Kill()
 		}

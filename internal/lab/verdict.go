@@ -10,6 +10,7 @@ import (
 	"penstock/backend/store"
 	"penstock/fieldbus/profile"
 	"penstock/fieldbus/pumpsim"
+	"penstock/fieldbus/pumpsim/geni"
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
 )
@@ -36,9 +37,16 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	served, err := servedOf(s.ServedLog(), catalogue, s.starts)
+	served, err := servedOf(s.ServedLog(), "bus1", catalogue, s.starts)
 	if err != nil {
 		return Verdict{}, err
+	}
+	if s.Genibus > 0 {
+		more, err := servedOf(s.genibusLog(), "bus2", catalogue, s.starts)
+		if err != nil {
+			return Verdict{}, err
+		}
+		served = append(served, more...)
 	}
 	periods := map[SeriesKey]time.Duration{}
 	for _, g := range catalogue.Groups {
@@ -49,12 +57,16 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 	return Judge(served, stored, gaps, periods), nil
 }
 
-// servedOf reads the pumps' log and finds, in each answer, the values of the
+// retryWithin is longer than a GENIbus master waits before it tries again, and
+// shorter than any period.
+const retryWithin = 600 * time.Millisecond
+
+// servedOf reads the log of the pumps of a bus and finds, in each answer, the values of the
 // points that the gateway reads. Answers that were damaged or not sent cannot
 // have been understood and count as not served. starts are the times at which the
 // gateway was started: what it asks first may be what it asked last before it was
 // killed, and is no repetition.
-func servedOf(file string, c telemetry.Catalogue, starts []time.Time) ([]Served, error) {
+func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Served, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -65,32 +77,68 @@ func servedOf(file string, c telemetry.Catalogue, starts []time.Time) ([]Served,
 	before := map[int]time.Time{} // when each address was asked last
 	err = pumpsim.ReadServed(f, func(a pumpsim.Served) error {
 		repeated := a.Repeat && !slices.ContainsFunc(starts, func(t time.Time) bool { return t.After(before[a.Address]) && t.Before(a.Asked) })
+		if a.Function == 0 && a.Asked.Sub(before[a.Address]) > retryWithin {
+			repeated = false // on GENIbus the next cycle may ask in the same words
+		}
 		before[a.Address] = a.Asked
-		const readHolding, readInput = 3, 4
-		if !a.Sent || a.Altered() || a.Exception != 0 || a.Function != readHolding && a.Function != readInput {
+		if !a.Sent || a.Altered() || a.Exception != 0 {
 			return nil
 		}
 		for _, p := range c.Pumps {
 			family, ok := families.Lookup(p.Family)
-			if p.Address != a.Address || !ok {
+			if p.Bus != bus || p.Address != a.Address || !ok {
 				continue
 			}
 			for _, it := range family.Items {
-				first := int(family.Wire(it.Register)) - a.Start
-				if first < 0 || first+it.Registers() > len(a.Values) || !wanted(c, p.ID, it.Point.Name) {
+				if !wanted(c, p.ID, it.Point.Name) {
 					continue
 				}
-				raw, quality := it.Decode(a.Values[first : first+it.Registers()])
-				if a.Stale && quality == telemetry.Good {
-					quality = telemetry.Stale
+				s := Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled, Repeated: repeated}
+				if it.Geni != nil {
+					ok = s.fromItems(it, a.Items)
+				} else {
+					ok = s.fromRegisters(it, int(family.Wire(it.Register)), &a)
 				}
-				served = append(served, Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled,
-					Raw: raw, Quality: quality, Repeated: repeated})
+				if !ok {
+					continue
+				}
+				if a.Stale && s.Quality == telemetry.Good {
+					s.Quality = telemetry.Stale
+				}
+				served = append(served, s)
 			}
 		}
 		return nil
 	})
 	return served, err
+}
+
+// fromRegisters takes the value from an answer on Modbus, if it is in there.
+func (s *Served) fromRegisters(it profile.Item, start int, a *pumpsim.Served) bool {
+	const readHolding, readInput = 3, 4
+	first := start - a.Start
+	if a.Function != readHolding && a.Function != readInput || first < 0 || first+it.Registers() > len(a.Values) {
+		return false
+	}
+	s.Raw, s.Quality = it.Decode(a.Values[first : first+it.Registers()])
+	return true
+}
+
+// fromItems takes the value from an answer on GENIbus, if all its bytes are in
+// there. Whether a first byte of 0xFF is a value or none is for the pump's INFO to
+// say, which the judge has not read: it takes either.
+func (s *Served) fromItems(it profile.Item, items []geni.Item) bool {
+	var b []byte
+	for _, id := range it.Geni.IDs {
+		i := slices.IndexFunc(items, func(x geni.Item) bool { return int(x.Class) == it.Geni.Class && x.ID == id })
+		if i < 0 {
+			return false
+		}
+		b = append(b, byte(items[i].Value))
+	}
+	s.Raw, s.Quality = it.DecodeGeni(b, true)
+	s.PerhapsAbsent = b[0] == 0xFF
+	return true
 }
 
 func wanted(c telemetry.Catalogue, pump, point string) bool {

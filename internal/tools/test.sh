@@ -12,6 +12,7 @@ needs() {
   cat <<'END'
 chromium           command -v chromium
 fonts-dejavu-core  test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+curl               command -v curl
 gcc                command -v cc
 iproute2           command -v ip && command -v ss
 libmodbus-dev      test -e /usr/include/modbus/modbus.h
