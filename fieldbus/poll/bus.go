@@ -38,6 +38,9 @@ type Device struct {
 	Name    string // what people call it; "" becomes the ID
 	Address int
 	Profile *profile.Profile
+	// ReplyDelay is what this device has been set to wait before each answer; 0: what
+	// its profile says.
+	ReplyDelay time.Duration
 }
 
 // Deps is what a bus is handed.
@@ -180,7 +183,7 @@ func (b *Bus) add(dev Device) error {
 	b.devices = append(b.devices, d)
 	b.pumps = append(b.pumps, d.pump)
 	if b.geni == nil {
-		b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing))
+		b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing, dev.ReplyDelay))
 	}
 	return nil
 }

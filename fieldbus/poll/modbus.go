@@ -48,8 +48,14 @@ func functions(f profile.Functions) modbus.Functions {
 	return modbus.Either
 }
 
-func timing(t profile.Timing) modbus.Timing {
-	return modbus.Timing{ReplyMin: t.ReplyMin, ReplyMax: t.ReplyMax, Quiet: t.Quiet}
+// timing is the profile's, moved by what the device waits of itself: a module whose
+// SlaveMinimumReplyDelay is two seconds is as quick after these as another at once.
+func timing(t profile.Timing, delay time.Duration) modbus.Timing {
+	m := modbus.Timing{ReplyMin: t.ReplyMin, ReplyMax: t.ReplyMax, Quiet: t.Quiet}
+	if delay > t.ReplyMin {
+		m.ReplyMin, m.ReplyMax, m.Quiet = delay, delay+t.ReplyMax, 2*delay+t.Quiet
+	}
+	return m
 }
 
 // read carries out one frame and hands each of its values to put.

@@ -48,6 +48,9 @@ type Pump struct {
 	Address int
 	Name    string
 	Profile string
+	// ReplyDelay is what the module was set to wait before each answer; 0: nothing
+	// that its profile does not know.
+	ReplyDelay time.Duration
 }
 
 // Default is the configuration of a gateway without a file.
@@ -205,9 +208,10 @@ func (r *reader) bus(n ast.Node, path string, b *Bus) {
 		"pumps": r.list(func(n ast.Node, path string) {
 			p := Pump{}
 			r.mapping(n, path, map[string]field{
-				"address": r.integer(&p.Address, 1, 247),
-				"name":    r.text(&p.Name, regexp.MustCompile(`^[^\pC]{1,64}$`), "1 to 64 printable characters"),
-				"profile": r.oneOf(&p.Profile, r.profiles),
+				"address":     r.integer(&p.Address, 1, 247),
+				"name":        r.text(&p.Name, regexp.MustCompile(`^[^\pC]{1,64}$`), "1 to 64 printable characters"),
+				"profile":     r.oneOf(&p.Profile, r.profiles),
+				"reply_delay": r.duration(&p.ReplyDelay, 0, 10*time.Second),
 			}, "address", "profile")
 			for _, other := range b.Pumps {
 				if p.Address == other.Address && p.Address != 0 {

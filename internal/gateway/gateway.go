@@ -135,7 +135,7 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 			if err != nil {
 				return nil, err
 			}
-			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family})
+			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay})
 		}
 		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.clock, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
 		if err != nil {

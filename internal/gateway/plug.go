@@ -92,7 +92,8 @@ func fill(b *config.Bus, line discover.Line) bool {
 	b.Parity = map[fieldbus.Parity]string{fieldbus.NoParity: "none", fieldbus.EvenParity: "even", fieldbus.OddParity: "odd"}[line.Mode.Parity]
 	for _, d := range line.Devices {
 		if d.Profile != "" {
-			b.Pumps = append(b.Pumps, config.Pump{Address: d.Address, Profile: d.Profile})
+			b.Pumps = append(b.Pumps, config.Pump{Address: d.Address, Profile: d.Profile,
+				ReplyDelay: time.Duration(d.ReplyDelay) * time.Millisecond})
 		}
 	}
 	return len(b.Pumps) > 0

@@ -69,7 +69,7 @@ func Read(ctx context.Context, o LineOptions, address, register, count int, w io
 	}
 	defer line.Close()
 	values := make([]uint16, count)
-	if err := read(ctx, master, address, register, values); err != nil {
+	if err := read(ctx, line, master, address, register, values); err != nil {
 		return err
 	}
 	for i, v := range values {
@@ -78,20 +78,20 @@ func Read(ctx context.Context, o LineOptions, address, register, count int, w io
 	return nil
 }
 
-func read(ctx context.Context, master *modbus.Master, address, register int, values []uint16) error {
+func read(ctx context.Context, line *fieldbus.Line, master *modbus.Master, address, register int, values []uint16) error {
 	_, err := master.Read(ctx, modbus.Request{Address: byte(address), Start: uint16(register - 1), Count: len(values), Attempts: attempts}, values)
-	return explain(address, err)
+	return explain(line, address, err)
 }
 
-// explain adds what a person at the pump would try next.
-func explain(address int, err error) error {
-	switch {
-	case errors.Is(err, modbus.ErrNoAnswer):
-		return fmt.Errorf("device %d: %w; check its address, speed and parity, and that A and B are not swapped", address, err)
-	case errors.Is(err, modbus.ErrDamaged):
-		return fmt.Errorf("device %d: %w; check speed and parity, the cable's screen and its termination", address, err)
+// explain adds what was seen on the line, and what a person there would try next.
+func explain(line *fieldbus.Line, address int, err error) error {
+	if !errors.Is(err, modbus.ErrNoAnswer) && !errors.Is(err, modbus.ErrDamaged) {
+		return err
 	}
-	return err
+	if text := line.Counters().Heard().Trouble().Text(); text != "" {
+		return fmt.Errorf("device %d: %w; %s", address, err, text)
+	}
+	return fmt.Errorf("device %d: %w; check speed and parity, the cable's screen and its termination", address, err)
 }
 
 // Write writes one register and reads it back.
@@ -102,10 +102,10 @@ func Write(ctx context.Context, o LineOptions, address, register int, value uint
 	}
 	defer line.Close()
 	if err := master.Write(ctx, byte(address), uint16(register-1), value); err != nil {
-		return explain(address, err)
+		return explain(line, address, err)
 	}
 	var back [1]uint16
-	if err := read(ctx, master, address, register, back[:]); err != nil {
+	if err := read(ctx, line, master, address, register, back[:]); err != nil {
 		return fmt.Errorf("written, but not read back: %w", err)
 	}
 	if back[0] != value {
