@@ -18,6 +18,7 @@ iproute2           command -v ip && command -v ss
 libmodbus-dev      test -e /usr/include/modbus/modbus.h
 mbpoll             command -v mbpoll
 mosquitto          test -x /usr/sbin/mosquitto
+openssl            command -v openssl
 protobuf-compiler  test -x /usr/bin/protoc
 python3-protobuf   /usr/bin/python3 -c 'import google.protobuf'
 python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
