@@ -138,6 +138,9 @@ func (c cell) emit(emit func(Metric)) {
 func measureCell(ctx context.Context, m master, baud, registers int) (cell, error) {
 	mode := fieldbus.Mode{Baud: baud, Parity: fieldbus.EvenParity, StopBits: 1}
 	d, w, err := serveJob(ctx, m, mode, job{regs: registers, count: cellReads, timeout: time.Second})
+	for again := 0; errors.Is(err, errDisturbed) && again < 3; again++ {
+		d, w, err = serveJob(ctx, m, mode, job{regs: registers, count: cellReads, timeout: time.Second})
+	}
 	if err != nil {
 		return cell{}, fmt.Errorf("%d baud, %d registers, %s: %w", baud, registers, m.name, err)
 	}

@@ -44,6 +44,11 @@ const (
 	piece = 16                            // bytes that a FIFO hands over at once
 )
 
+// errDisturbed: something else came over the wire than one request. On a machine
+// that holds the slave up for a second, a master tries again, and the slave finds
+// two requests at once.
+var errDisturbed = errors.New("the measurement was disturbed")
+
 func newWire(mode fieldbus.Mode, turnaround time.Duration) (*wire, error) {
 	far, near, err := pty.Open()
 	if err != nil {
@@ -73,7 +78,7 @@ func (w *wire) serve(stop <-chan struct{}) error {
 			return err
 		}
 		if n != 8 || b[1] != 3 && b[1] != 4 {
-			return fmt.Errorf("the wire got % x, which is no request to read registers", b[:n])
+			return fmt.Errorf("%w: % x is no request to read registers", errDisturbed, b[:n])
 		}
 		w.starts = append(w.starts, start)
 		if end != 0 {
