@@ -20,6 +20,9 @@ var busCommands = []cli.Command{
 		"It listens for ten seconds before it asks, and stops where another master is at work.\n" +
 		"Without -speed, -parity or -stop all the usual ones are tried, the factory settings\n" +
 		"first: those take half a minute, everything ten.", Setup: scan},
+	{Name: "address", Args: "OLD NEW", Help: "give a GENIbus unit another address\n\n" +
+		"Addresses are 32 to 231: the number on the pump's display and 31; 231 is the factory's.\n" +
+		"Nobody may have the new one, and the unit is asked at it before this is called done.", Setup: setAddress},
 	{Name: "read", Args: "REGISTER [COUNT]", Help: "read holding registers of a device\n\n" +
 		"REGISTER is the number as documents print it: 304 is speed.", Setup: read},
 	{Name: "write", Args: "COMMAND [VALUE] | REGISTER VALUE", Help: "ask a pump for a change, and see that it follows\n\n" +
@@ -77,6 +80,26 @@ func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 			return gateway.ScanBoth(ctx, wanted, env.Stdout)
 		}
 		return cli.Usagef("-protocol %q; allowed: modbus, genibus, both", *protocol)
+	}
+}
+
+func setAddress(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	line := lineFlags(fs)
+	return func(ctx context.Context, env cli.Env, args []string) error {
+		o, err := line()
+		if err != nil {
+			return err
+		}
+		if len(args) != 2 {
+			return cli.Usagef("which addresses? penstock address -port DEVICE OLD NEW")
+		}
+		var at [2]int
+		for i, name := range []string{"OLD", "NEW"} {
+			if at[i], err = number(name, args[i], 32, 231); err != nil {
+				return err
+			}
+		}
+		return gateway.SetAddress(ctx, o, byte(at[0]), byte(at[1]), env.Stdout)
 	}
 }
 

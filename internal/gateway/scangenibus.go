@@ -20,13 +20,12 @@ const anyGenibus = "geni-generic"
 // known. It takes 25 seconds: a unit that somebody polled just before answers no
 // sooner.
 func ScanGenibus(ctx context.Context, o LineOptions, verbose bool, w io.Writer) error {
-	mode := fieldbus.Mode{Baud: 9600, Parity: fieldbus.NoParity, StopBits: 1}
-	line := fieldbus.NewLine(o.Port, mode, fieldbus.OpenSerial, clock.System)
+	line := fieldbus.NewLine(o.Port, genibusMode, fieldbus.OpenSerial, clock.System)
 	if err := line.Open(); err != nil {
 		return err
 	}
 	defer line.Close()
-	fmt.Fprintf(w, "asking for GENIbus units on %s at %s, for %v\n", o.Port, mode, genibus.DiscoverTime)
+	fmt.Fprintf(w, "asking for GENIbus units on %s at %s, for %v\n", o.Port, genibusMode, genibus.DiscoverTime)
 	master := genibus.NewMaster(line, clock.System, 1)
 	found, err := master.Discover(ctx, []byte{genibus.FactoryAddress, genibus.FirstSlave}, genibus.DiscoverTime, func(id genibus.Identity) {
 		showUnit(w, o.Families, id, verbose)
@@ -48,6 +47,23 @@ func ScanGenibus(ctx context.Context, o LineOptions, verbose bool, w io.Writer) 
 		return errors.New("no GENIbus unit answers: check the wiring, and that the pumps have power")
 	}
 	fmt.Fprintf(w, "%d found\n", len(found.Units))
+	return nil
+}
+
+// genibusMode is the one that there is.
+var genibusMode = fieldbus.Mode{Baud: 9600, Parity: fieldbus.NoParity, StopBits: 1}
+
+// SetAddress gives a GENIbus unit another address, and makes sure that it has it.
+func SetAddress(ctx context.Context, o LineOptions, from, to byte, w io.Writer) error {
+	line := fieldbus.NewLine(o.Port, genibusMode, fieldbus.OpenSerial, clock.System)
+	if err := line.Open(); err != nil {
+		return err
+	}
+	defer line.Close()
+	if err := genibus.NewMaster(line, clock.System, 1).SetAddress(ctx, from, to); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "the unit that was at %d answers at %d\n", from, to)
 	return nil
 }
 

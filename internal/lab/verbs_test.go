@@ -98,3 +98,36 @@ func TestAGatewayIsAskedAtItsSocket(t *testing.T) {
 	hold(t, site.Programs, []string{"-port", site.Port()}, []said{{"read 304", "stop the other program", false}})
 	settle(t, site, 0)
 }
+
+// TestAGenibusUnitGetsAnotherAddress: on a line of two, over a real port.
+func TestAGenibusUnitGetsAnotherAddress(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the programs are built in the long tests only")
+	}
+	programs, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	port := filepath.Join(dir, "ttyUSB0")
+	pumps, err := Start("the virtual pumps", filepath.Join(dir, "log"), programs.Lab, "pumps", "-protocol", "genibus", "-pumps", "magna3@32,upe@33", "-link", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pumps.Kill)
+	if err := await(t.Context(), "the virtual serial port", pumps, func() (bool, error) {
+		_, err := os.Stat(port)
+		return err == nil, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	hold(t, programs, []string{"-port", port}, []said{
+		{"address 32 33", "address 33 is taken", false},
+		{"address 50 51", "no answer", false},
+		{"address 3 51", "allowed: a whole number from 32 to 231", false},
+		{"address 32 40", "the unit that was at 32 answers at 40", true},
+		{"address 32 41", "no answer", false},
+		{"address 40 32", "the unit that was at 40 answers at 32", true},
+	})
+}
