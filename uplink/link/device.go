@@ -40,7 +40,7 @@ type Traits struct {
 	Budget    int64         // bytes in a month, 0 for no limit
 }
 
-// Keepalives of DESIGN chapter 4: a dead ethernet session is noticed within 20 s;
+// Keepalives: a dead ethernet session is noticed within 20 s;
 // on a metered link telemetry is the keepalive, and only an idle session pings.
 const meteredKeepAlive = 240 * time.Second
 
