@@ -38,10 +38,10 @@ func hold(t *testing.T, p Programs, line []string, all []said) {
 	}
 }
 
-// TestAPumpIsReadAndChangedFromALaptop: with an adapter and nothing else, no
-// identity, configuration, backend or root.
-func TestAPumpIsReadAndChangedFromALaptop(t *testing.T) {
-	t.Parallel()
+// adapter is a serial port with virtual pumps on its line, and the programs to try
+// it with.
+func adapter(t *testing.T, pumps ...string) (Programs, string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("the programs are built in the long tests only")
 	}
@@ -51,17 +51,25 @@ func TestAPumpIsReadAndChangedFromALaptop(t *testing.T) {
 	}
 	dir := t.TempDir()
 	port := filepath.Join(dir, "ttyUSB0")
-	pumps, err := Start("the virtual pumps", filepath.Join(dir, "log"), programs.Lab, "pumps", "-link", port)
+	line, err := Start("the virtual pumps", filepath.Join(dir, "log"), append([]string{programs.Lab, "pumps", "-link", port}, pumps...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(pumps.Kill)
-	if err := await(t.Context(), "the virtual serial port", pumps, func() (bool, error) {
+	t.Cleanup(line.Kill)
+	if err := await(t.Context(), "the virtual serial port", line, func() (bool, error) {
 		_, err := os.Stat(port)
 		return err == nil, err
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return programs, port
+}
+
+// TestAPumpIsReadAndChangedFromALaptop: with an adapter and nothing else, no
+// identity, configuration, backend or root.
+func TestAPumpIsReadAndChangedFromALaptop(t *testing.T) {
+	t.Parallel()
+	programs, port := adapter(t)
 	hold(t, programs, []string{"-port", port}, []said{
 		{"read 304 2", "00305", true},
 		{"read 304 2 -address 9", "device 9", false},
@@ -102,26 +110,7 @@ func TestAGatewayIsAskedAtItsSocket(t *testing.T) {
 // TestAGenibusUnitGetsAnotherAddress: on a line of two, over a real port.
 func TestAGenibusUnitGetsAnotherAddress(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("the programs are built in the long tests only")
-	}
-	programs, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	port := filepath.Join(dir, "ttyUSB0")
-	pumps, err := Start("the virtual pumps", filepath.Join(dir, "log"), programs.Lab, "pumps", "-protocol", "genibus", "-pumps", "magna3@32,upe@33", "-link", port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pumps.Kill)
-	if err := await(t.Context(), "the virtual serial port", pumps, func() (bool, error) {
-		_, err := os.Stat(port)
-		return err == nil, err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	programs, port := adapter(t, "-protocol", "genibus", "-pumps", "magna3@32,upe@33")
 	hold(t, programs, []string{"-port", port}, []said{
 		{"address 32 33", "address 33 is taken", false},
 		{"address 50 51", "no answer", false},
