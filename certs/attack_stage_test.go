@@ -241,7 +241,7 @@ func identity(t *testing.T, a *pkitest.Authorities) *certs.Identity {
 	if !bench(t, a, d, facts, false) {
 		t.Fatal("no identity")
 	}
-	id, err := certs.Load(d, dir, time.Now)
+	id, err := certs.Load(d, dir, ks, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@
 package certs
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -27,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/internal/disk"
 )
@@ -56,12 +57,12 @@ type Identity struct {
 // parts that do not belong together. A certificate that is out of date by the
 // clock is no error (see Problem). The error is ErrNotProvisioned when a part is
 // not there.
-func Load(fsys disk.FS, dir string, now func() time.Time) (*Identity, error) {
+func Load(fsys disk.FS, dir string, ks keys.Store, now func() time.Time) (*Identity, error) {
 	f, err := loadFactory(fsys, dir)
 	if err != nil {
 		return nil, err
 	}
-	key, err := loadKey(fsys, dir)
+	key, err := loadKey(fsys, dir, ks)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func Load(fsys disk.FS, dir string, now func() time.Time) (*Identity, error) {
 		return nil, err
 	}
 	id := &Identity{factory: f, roots: pool(roots), now: now, sessions: tls.NewLRUClientSessionCache(4)}
-	if id.chain, err = checkChain(f, &key.PublicKey, shown, id.roots); err != nil {
+	if id.chain, err = checkChain(f, key.Public(), shown, id.roots); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
 	}
 	id.cert = tls.Certificate{PrivateKey: key, Leaf: shown[0]}
@@ -84,7 +85,7 @@ func Load(fsys disk.FS, dir string, now func() time.Time) (*Identity, error) {
 	return id, nil
 }
 
-func loadKey(fsys disk.FS, dir string) (*ecdsa.PrivateKey, error) {
+func loadKey(fsys disk.FS, dir string, ks keys.Store) (crypto.Signer, error) {
 	name := filepath.Join(dir, keyFile)
 	text, err := pki.ReadSecret(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,7 +94,7 @@ func loadKey(fsys disk.FS, dir string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the gateway's key: %w", err)
 	}
-	key, err := pki.ParseKey(text)
+	key, err := ks.Open(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; run penstock provision -replace and have the new request signed", name, err)
 	}
@@ -134,9 +135,9 @@ func pool(certs []*x509.Certificate) *x509.CertPool {
 // its serial number, its board, issued under the roots for a client. Whether it
 // is in date is another question, which a gateway with a dead clock cannot
 // answer: the chain is judged as of the day its certificate was issued.
-func checkChain(f Factory, public *ecdsa.PublicKey, shown []*x509.Certificate, roots *x509.CertPool) ([]*x509.Certificate, error) {
+func checkChain(f Factory, public crypto.PublicKey, shown []*x509.Certificate, roots *x509.CertPool) ([]*x509.Certificate, error) {
 	leaf := shown[0]
-	if !public.Equal(leaf.PublicKey) {
+	if !leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }).Equal(public) {
 		return nil, fmt.Errorf("this certificate (%q) is for another key than %s", leaf.Subject.CommonName, keyFile)
 	}
 	g, err := pki.ReadGateway(leaf)

@@ -1,18 +1,18 @@
 package certs
 
 import (
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"time"
 
+	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/internal/disk"
 )
@@ -23,7 +23,7 @@ import (
 // Running it again with the same facts is safe at any time, after a power cut
 // too: the key stays, and the request is the same to the last bit. Other facts,
 // or a folder that is complete, are refused without replace.
-func Provision(fsys disk.FS, dir string, f Factory, replace bool, rnd io.Reader) (request []byte, err error) {
+func Provision(fsys disk.FS, dir string, ks keys.Store, f Factory, replace bool) (request []byte, err error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func Provision(fsys disk.FS, dir string, f Factory, replace bool, rnd io.Reader)
 	if err := disk.WriteFile(fsys, filepath.Join(dir, factoryFile), append(text, '\n'), 0o644); err != nil {
 		return nil, err
 	}
-	key, err := ownKey(fsys, dir, rnd)
+	key, err := ownKey(fsys, dir, ks)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func Provision(fsys disk.FS, dir string, f Factory, replace bool, rnd io.Reader)
 
 // certificateRequest asks for a certificate. Without a random source the
 // signature is that of RFC 6979: the same key makes the same request.
-func certificateRequest(f Factory, key *ecdsa.PrivateKey) ([]byte, error) {
+func certificateRequest(f Factory, key crypto.Signer) ([]byte, error) {
 	der, err := x509.CreateCertificateRequest(nil, &x509.CertificateRequest{
 		Subject:  pkix.Name{CommonName: f.Serial},
 		DNSNames: []string{pki.GatewayName(f.Serial)},
@@ -117,15 +117,12 @@ func discard(fsys disk.FS, dir string) error {
 }
 
 // ownKey is the key in dir, made when there is none.
-func ownKey(fsys disk.FS, dir string, rnd io.Reader) (*ecdsa.PrivateKey, error) {
-	key, err := loadKey(fsys, dir)
+func ownKey(fsys disk.FS, dir string, ks keys.Store) (crypto.Signer, error) {
+	key, err := loadKey(fsys, dir, ks)
 	if !errors.Is(err, ErrNotProvisioned) {
 		return key, err
 	}
-	if key, err = pki.NewKey(rnd); err != nil {
-		return nil, err
-	}
-	text, err := pki.EncodeKey(key)
+	key, text, err := ks.Create()
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +134,12 @@ func ownKey(fsys disk.FS, dir string, rnd io.Reader) (*ecdsa.PrivateKey, error) 
 // that has expired is refused; one that is not valid yet is not, since the clock
 // at a bench may never have been set. The same chain may be installed again;
 // another one replaces it.
-func Install(fsys disk.FS, dir string, chain, roots []byte, now time.Time) error {
+func Install(fsys disk.FS, dir string, ks keys.Store, chain, roots []byte, now time.Time) error {
 	f, err := loadFactory(fsys, dir)
 	if err != nil {
 		return err
 	}
-	key, err := loadKey(fsys, dir)
+	key, err := loadKey(fsys, dir, ks)
 	if err != nil {
 		return err
 	}
@@ -154,7 +151,7 @@ func Install(fsys disk.FS, dir string, chain, roots []byte, now time.Time) error
 	if err != nil {
 		return fmt.Errorf("the roots: %w", err)
 	}
-	whole, err := checkChain(f, &key.PublicKey, shown, pool(trusted))
+	whole, err := checkChain(f, key.Public(), shown, pool(trusted))
 	if err != nil {
 		return fmt.Errorf("the issued chain: %w", err)
 	}

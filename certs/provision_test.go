@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"penstock/certs"
+	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/certs/pki/pkitest"
 	"penstock/internal/disk"
@@ -23,6 +24,9 @@ import (
 var facts = certs.Factory{Serial: "GW-0001", Model: "cim550", Board: "lab", AuthURL: "https://cloud.example:8443"}
 
 const dir = "/identity"
+
+// ks keeps the keys of the tests.
+var ks = keys.File{Rand: rand.Reader}
 
 // issue signs a request as the backend does.
 func issue(t testing.TB, a *pkitest.Authorities, request []byte) (chain, roots []byte) {
@@ -39,20 +43,20 @@ func issue(t testing.TB, a *pkitest.Authorities, request []byte) (chain, roots [
 
 func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
 	a, d := pkitest.New(t), faultdisk.New()
-	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	request, err := certs.Provision(d, dir, ks, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certs.Load(d, dir, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
+	if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
 		t.Errorf("before its certificate: %v", err)
 	}
 	chain, roots := issue(t, a, request)
 	for range 2 { // the second time changes nothing
-		if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+		if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	id, err := certs.Load(d, dir, time.Now)
+	id, err := certs.Load(d, dir, ks, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,15 +81,15 @@ func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
 
 func TestProvisioningAgainIsTheSameToTheLastBit(t *testing.T) {
 	d := faultdisk.New()
-	first, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	first, err := certs.Provision(d, dir, ks, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	again, err := certs.Provision(d, dir, ks, facts, false)
 	if err != nil || !bytes.Equal(first, again) {
 		t.Errorf("the request is another one, or %v", err)
 	}
-	replaced, err := certs.Provision(d, dir, facts, true, rand.Reader)
+	replaced, err := certs.Provision(d, dir, ks, facts, true)
 	if err != nil || bytes.Equal(first, replaced) {
 		t.Errorf("the key was not replaced, or %v", err)
 	}
@@ -93,13 +97,13 @@ func TestProvisioningAgainIsTheSameToTheLastBit(t *testing.T) {
 
 func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
 	a, d := pkitest.New(t), faultdisk.New()
-	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	request, err := certs.Provision(d, dir, ks, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	refused := func(what string, f certs.Factory, says string) {
 		t.Helper()
-		if _, err := certs.Provision(d, dir, f, false, rand.Reader); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "-replace") {
+		if _, err := certs.Provision(d, dir, ks, f, false); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "-replace") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -107,7 +111,7 @@ func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
 	other.Serial = "GW-0002"
 	refused("another gateway in its folder", other, "holds the identity of GW-0001")
 	chain, roots := issue(t, a, request)
-	if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+	if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	refused("a complete identity", facts, "is provisioned as GW-0001 already")
@@ -119,12 +123,12 @@ func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
 
 func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 	a, folder := pkitest.New(t), t.TempDir() // on a real disk
-	request, err := certs.Provision(disk.OS, folder, facts, false, rand.Reader)
+	request, err := certs.Provision(disk.OS, folder, ks, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chain, roots := issue(t, a, request)
-	if err := certs.Install(disk.OS, folder, chain, roots, time.Now()); err != nil {
+	if err := certs.Install(disk.OS, folder, ks, chain, roots, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	key := filepath.Join(folder, "key.pem")
@@ -132,14 +136,14 @@ func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 		if err := os.Chmod(key, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := certs.Load(disk.OS, folder, time.Now); err == nil || !strings.Contains(err.Error(), "can be read by others") || !strings.Contains(err.Error(), "chmod 600 "+key) {
+		if _, err := certs.Load(disk.OS, folder, ks, time.Now); err == nil || !strings.Contains(err.Error(), "can be read by others") || !strings.Contains(err.Error(), "chmod 600 "+key) {
 			t.Errorf("mode %o: %v", mode, err)
 		}
 	}
 	if err := os.Chmod(key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certs.Load(disk.OS, folder, time.Now); err != nil {
+	if _, err := certs.Load(disk.OS, folder, ks, time.Now); err != nil {
 		t.Errorf("mode 600: %v", err)
 	}
 }
@@ -147,7 +151,7 @@ func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 	a, foreign := pkitest.New(t), pkitest.New(t)
 	d := faultdisk.New()
-	request, err := certs.Provision(d, dir, facts, false, rand.Reader)
+	request, err := certs.Provision(d, dir, ks, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +159,7 @@ func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 	foreignChain, foreignRoots := issue(t, foreign, request)
 	other := facts
 	other.Serial = "GW-0002"
-	otherRequest, err := certs.Provision(faultdisk.New(), dir, other, false, rand.Reader)
+	otherRequest, err := certs.Provision(faultdisk.New(), dir, ks, other, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,17 +179,17 @@ func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 		"with a key among the roots":   {chain, append(bytes.Clone(roots), []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")...), "where certificates are expected"},
 		"with an intermediate as leaf": {pki.EncodeCertificates(a.Factory.Certificate), roots, "another key"},
 	} {
-		if err := certs.Install(d, dir, tc.chain, tc.roots, time.Now()); err == nil || !strings.Contains(err.Error(), tc.says) {
+		if err := certs.Install(d, dir, ks, tc.chain, tc.roots, time.Now()); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("a chain %s: %v; want %q", what, err, tc.says)
 		}
-		if _, err := certs.Load(d, dir, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
+		if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
 			t.Fatalf("a chain %s left something behind: %v", what, err)
 		}
 	}
-	if err := certs.Install(d, dir, chain, roots, time.Now()); err != nil {
+	if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
 		t.Errorf("its own chain: %v", err)
 	}
-	if err := certs.Install(faultdisk.New(), dir, chain, roots, time.Now()); !errors.Is(err, certs.ErrNotProvisioned) {
+	if err := certs.Install(faultdisk.New(), dir, ks, chain, roots, time.Now()); !errors.Is(err, certs.ErrNotProvisioned) {
 		t.Errorf("where nothing was provisioned: %v", err)
 	}
 }
@@ -237,7 +241,7 @@ func TestThePowerMayGoAtEveryWriteOfProvisioning(t *testing.T) {
 					d.CutAt(n)
 					done := bench(t, a, d, facts, replace)
 					after := d.AfterCut(seed)
-					id, err := certs.Load(after, dir, time.Now)
+					id, err := certs.Load(after, dir, ks, time.Now)
 					switch {
 					case done && err != nil:
 						t.Fatalf("cut at %d, seed %d: it was promised, and is gone: %v", n, seed, err)
@@ -252,7 +256,7 @@ func TestThePowerMayGoAtEveryWriteOfProvisioning(t *testing.T) {
 					if !bench(t, a, after, facts, replace) {
 						t.Fatalf("cut at %d, seed %d: the second run failed", n, seed)
 					}
-					if id, err := certs.Load(after, dir, time.Now); err != nil || id.Serial() != facts.Serial {
+					if id, err := certs.Load(after, dir, ks, time.Now); err != nil || id.Serial() != facts.Serial {
 						t.Fatalf("cut at %d, seed %d, after the second run: %v", n, seed, err)
 					}
 				}
@@ -265,10 +269,10 @@ func TestThePowerMayGoAtEveryWriteOfProvisioning(t *testing.T) {
 // whether it came to its end.
 func bench(t *testing.T, a *pkitest.Authorities, d disk.FS, f certs.Factory, replace bool) bool {
 	t.Helper()
-	request, err := certs.Provision(d, dir, f, replace, rand.Reader)
+	request, err := certs.Provision(d, dir, ks, f, replace)
 	if err == nil {
 		chain, roots := issue(t, a, request)
-		err = certs.Install(d, dir, chain, roots, time.Now())
+		err = certs.Install(d, dir, ks, chain, roots, time.Now())
 	}
 	if err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
 		t.Fatal(err)
@@ -297,7 +301,7 @@ func TestFactoryFactsAreCheckedAndTheFaultIsNamed(t *testing.T) {
 		if err := disk.WriteFile(d, dir+"/factory.json", []byte(tc.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := certs.Load(d, dir, time.Now)
+		_, err := certs.Load(d, dir, ks, time.Now)
 		if tc.says == "" {
 			if !errors.Is(err, certs.ErrNotProvisioned) { // the key is what is missing
 				t.Errorf("%s: %v", tc.text, err)
@@ -320,7 +324,7 @@ func FuzzFactory(f *testing.F) {
 		if err := disk.WriteFile(d, dir+"/factory.json", text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := certs.Load(d, dir, time.Now)
+		_, err := certs.Load(d, dir, ks, time.Now)
 		if err == nil {
 			t.Fatal("an identity without a key")
 		}

@@ -82,7 +82,7 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.time.Now); err != nil {
+	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), identityKeys, g.time.Now); err != nil {
 		return nil, err
 	}
 	g.furnish()

@@ -6,9 +6,13 @@ import (
 	"path/filepath"
 
 	"penstock/certs"
+	"penstock/certs/keys"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
 )
+
+// identityKeys is where the gateway's keys are.
+var identityKeys keys.Store = keys.File{Rand: rand.Reader}
 
 // Provisioning is what an installer decides about a gateway.
 type Provisioning struct {
@@ -20,7 +24,7 @@ type Provisioning struct {
 // alone, and returns the certificate request as PEM.
 func Provision(state string, p Provisioning) (request []byte, err error) {
 	f := certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL}
-	return certs.Provision(disk.OS, filepath.Join(state, "identity"), f, p.Replace, rand.Reader)
+	return certs.Provision(disk.OS, filepath.Join(state, "identity"), identityKeys, f, p.Replace)
 }
 
 // Install completes the identity with cert.pem and roots.pem of a folder, as
@@ -34,5 +38,5 @@ func Install(state, dir string) error {
 	if err != nil {
 		return err
 	}
-	return certs.Install(disk.OS, filepath.Join(state, "identity"), chain, roots, clock.System.Now())
+	return certs.Install(disk.OS, filepath.Join(state, "identity"), identityKeys, chain, roots, clock.System.Now())
 }

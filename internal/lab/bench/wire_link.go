@@ -21,6 +21,7 @@ import (
 	"penstock/backend/endpoint"
 	"penstock/backend/store"
 	"penstock/certs"
+	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
@@ -62,7 +63,8 @@ func openWireBackend(ctx context.Context, dir string) (*wireBackend, error) {
 // identity makes a gateway and its certificate.
 func (b *wireBackend) identity(ctx context.Context, serial string) (*certs.Identity, error) {
 	dir, issued := filepath.Join(b.dir, serial, "identity"), filepath.Join(b.dir, serial, "issued")
-	request, err := certs.Provision(disk.OS, dir, certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://" + wireHost + ":8443"}, false, rand.Reader)
+	ks := keys.File{Rand: rand.Reader}
+	request, err := certs.Provision(disk.OS, dir, ks, certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://" + wireHost + ":8443"}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +79,10 @@ func (b *wireBackend) identity(ctx context.Context, serial string) (*certs.Ident
 	if err != nil {
 		return nil, err
 	}
-	if err := certs.Install(disk.OS, dir, chain, roots, clock.System.Now()); err != nil {
+	if err := certs.Install(disk.OS, dir, ks, chain, roots, clock.System.Now()); err != nil {
 		return nil, err
 	}
-	return certs.Load(disk.OS, dir, clock.System.Now)
+	return certs.Load(disk.OS, dir, ks, clock.System.Now)
 }
 
 // wireLink is a gateway at one end of a cable and the endpoint at the other.
