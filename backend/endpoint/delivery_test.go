@@ -74,7 +74,7 @@ func TestWhatCannotBeDecodedIsStoredRawAndAcknowledged(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	s := &site{Authorities: pkitest.New(t), log: &logbook{}}
+	s := &site{Authorities: pkitest.New(t), log: &logbook{}, clock: clock.System}
 	t.Run("serve", func(t *testing.T) {
 		s.run(t, db)
 		gw := s.gateway(t, "GW-0001")
@@ -178,7 +178,7 @@ func TestARefusedGatewayGetsNoCONNACKAndTheLogSaysWhy(t *testing.T) {
 }
 
 func TestTheEndFinishesCommitsThatAreUnderWay(t *testing.T) {
-	s := &site{Authorities: pkitest.New(t), store: &memory{kept: map[string][][]byte{}}, log: &logbook{}}
+	s := &site{Authorities: pkitest.New(t), store: &memory{kept: map[string][][]byte{}}, log: &logbook{}, clock: clock.System}
 	entered, release := make(chan struct{}), make(chan struct{})
 	s.store.entered, s.store.release = entered, release
 	t.Run("serve", func(t *testing.T) {

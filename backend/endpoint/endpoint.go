@@ -62,6 +62,8 @@ type Store interface {
 	Stirred() <-chan struct{}
 	// Sent notes that a command has gone out.
 	Sent(ctx context.Context, id telemetry.CommandID) error
+	// SuspectClone raises an alarm: the gateway's identity may be in use twice.
+	SuspectClone(ctx context.Context, gateway, why string) error
 }
 
 // Config is what an endpoint is made of.
@@ -95,8 +97,9 @@ type Endpoint struct {
 
 	subscribed chan struct{} // holds one: a connection has become ready
 
-	mu   sync.Mutex
-	open map[*conn]bool // guarded by mu
+	mu    sync.Mutex
+	open  map[*conn]bool         // guarded by mu
+	taken map[string][]time.Time // guarded by mu; when living sessions were taken over, by gateway
 }
 
 // Stats count what has happened since the start.
@@ -127,7 +130,7 @@ func New(cfg Config) (*Endpoint, error) {
 	caps.RetainAvailable, caps.WildcardSubAvailable, caps.SharedSubAvailable, caps.SubIDAvailable = 0, 0, 0, 0
 	caps.TopicAliasMaximum = 0
 	caps.MinimumProtocolVersion = protocol311
-	e := &Endpoint{cfg: cfg, subscribed: make(chan struct{}, 1), open: map[*conn]bool{}}
+	e := &Endpoint{cfg: cfg, subscribed: make(chan struct{}, 1), open: map[*conn]bool{}, taken: map[string][]time.Time{}}
 	e.engine = mqtt.New(&mqtt.Options{Capabilities: caps, InlineClient: true, Logger: slog.New(slog.DiscardHandler),
 		ClientNetReadBufferSize: 4 << 10, ClientNetWriteBufferSize: 1 << 10})
 	if err := e.engine.AddHook(&hook{e: e}, nil); err != nil {
@@ -176,7 +179,7 @@ func (e *Endpoint) connection(ctx context.Context, secure *tls.Conn) {
 		e.cfg.Log.Error("a connection without a name got through the handshake", "remote", secure.RemoteAddr().String(), "err", err)
 		return
 	}
-	c := &conn{Conn: secure, serial: serial, log: e.cfg.Log.With("gateway", serial, "remote", secure.RemoteAddr().String())}
+	c := &conn{Conn: secure, serial: serial, gone: make(chan struct{}), proof: proof{came: make(chan struct{})}, log: e.cfg.Log.With("gateway", serial, "remote", secure.RemoteAddr().String())}
 	if !e.add(ctx, c) {
 		return
 	}
@@ -205,7 +208,10 @@ type conn struct {
 	serial string
 	log    *slog.Logger
 
-	down downlink
+	gone chan struct{} // closed when the connection has ended
+
+	down  downlink
+	proof proof // guarded by Endpoint.mu
 
 	// The engine's reading goroutine owns these.
 	session   uint64 // as the gateway counts them, 0: not said yet
@@ -234,6 +240,7 @@ func (e *Endpoint) remove(c *conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.open, c)
+	close(c.gone)
 }
 
 func (e *Endpoint) dropAll() {

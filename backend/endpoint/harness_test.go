@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ type memory struct {
 	mu      sync.Mutex
 	kept    map[string][][]byte // publishes by gateway
 	states  []presence
+	clones  []string // of each call of SuspectClone
 	fails   error
 	failsOn string        // the publish that alone fails, if not ""
 	entered chan struct{} // receives when Append begins, if not nil
@@ -80,6 +82,19 @@ func (m *memory) SetOffline(_ context.Context, gateway string, session uint64) e
 	defer m.mu.Unlock()
 	m.states = append(m.states, presence{gateway, false, session})
 	return nil
+}
+
+func (m *memory) SuspectClone(_ context.Context, gateway, why string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clones = append(m.clones, gateway+": "+why)
+	return nil
+}
+
+func (m *memory) suspected() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.clones)
 }
 
 func (*memory) Stirred() <-chan struct{} { return nil }
@@ -140,10 +155,13 @@ type site struct {
 	log      *logbook
 	addr     string
 	admit    func(serial string) error // at the handshake, if not nil
+	clock    clock.Clock
 }
 
-func serve(t *testing.T) *site {
-	s := &site{Authorities: pkitest.New(t), store: &memory{kept: map[string][][]byte{}}, log: &logbook{}}
+func serve(t *testing.T) *site { return serveBy(t, clock.System) }
+
+func serveBy(t *testing.T, clk clock.Clock) *site {
+	s := &site{Authorities: pkitest.New(t), store: &memory{kept: map[string][][]byte{}}, log: &logbook{}, clock: clk}
 	s.run(t, s.store)
 	return s
 }
@@ -161,7 +179,7 @@ func (s *site) run(t *testing.T, on endpoint.Store) {
 			}
 			return nil
 		}),
-		Clock: clock.System,
+		Clock: s.clock,
 		Log:   slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

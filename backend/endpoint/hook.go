@@ -27,7 +27,7 @@ type hook struct {
 func (h *hook) ID() string { return "penstock" }
 
 func (h *hook) Provides(b byte) bool {
-	return bytes.IndexByte([]byte{mqtt.OnPacketRead, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnSubscribed, mqtt.OnDisconnect}, b) >= 0
+	return bytes.IndexByte([]byte{mqtt.OnPacketRead, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablish, mqtt.OnQosPublish, mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnSubscribed, mqtt.OnDisconnect}, b) >= 0
 }
 
 func topic(serial, leaf string) string { return "gw/" + serial + "/" + leaf }
@@ -49,6 +49,9 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	if err != nil {
 		c.violates(h.e, err)
 		return pk, packets.ErrRejectPacket
+	}
+	if pk.FixedHeader.Type == packets.Puback {
+		h.e.acknowledged(c, pk.PacketID)
 	}
 	return pk, nil
 }
