@@ -13,7 +13,8 @@ import (
 )
 
 // Issue signs a gateway's certificate request, makes the gateway known, and
-// writes what it takes over into the folder out: cert.pem and roots.pem.
+// writes what it takes over into the folder out: tuf-root.json, roots.pem and
+// cert.pem.
 func Issue(ctx context.Context, ca *pki.CA, db *store.Store, request []byte, model, board, out string) (*x509.Certificate, error) {
 	leaf, err := ca.IssueGateway(request, board)
 	if err != nil {
@@ -29,7 +30,14 @@ func Issue(ctx context.Context, ca *pki.CA, db *store.Store, request []byte, mod
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}); err != nil {
 		return nil, err
 	}
+	pinned, err := ca.TUFRoot()
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	if err := disk.WriteFile(disk.OS, filepath.Join(out, "tuf-root.json"), pinned, 0o644); err != nil {
 		return nil, err
 	}
 	if err := disk.WriteFile(disk.OS, filepath.Join(out, "roots.pem"), ca.Roots(), 0o644); err != nil {

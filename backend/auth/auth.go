@@ -46,6 +46,7 @@ type Config struct {
 	Clock       clock.Clock
 	Log         *slog.Logger
 	EST         *est.Server
+	Roots       Roots
 }
 
 // AssignmentLife is how long a gateway uses an answer before it asks again.
@@ -66,6 +67,9 @@ func New(c Config) http.Handler {
 	}
 	mux.HandleFunc("POST /v1/assignment", s.known(assign))
 	mux.HandleFunc("POST /v1/time", s.known(s.time))
+	if c.Roots != nil {
+		mux.HandleFunc("GET /v1/roots", s.known(s.roots))
+	}
 	mux.HandleFunc("/v1/assignment", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", http.MethodPost)
 		problem.Write(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: POST")
@@ -74,7 +78,7 @@ func New(c Config) http.Handler {
 		c.EST.Mount(mux, func(next est.Handler) http.HandlerFunc { return s.known(next) })
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there are /v1/assignment, /v1/time and /.well-known/est.")
+		problem.Write(w, http.StatusNotFound, "There is nothing at "+r.URL.Path+"; there are /v1/assignment, /v1/time, /v1/roots and /.well-known/est.")
 	})
 	return mux
 }

@@ -79,7 +79,7 @@ func serve(t *testing.T) *site {
 	s.url = "https://localhost:" + port
 	quiet := slog.New(slog.DiscardHandler)
 	of := func(operationalOnly bool) http.Handler {
-		return auth.New(auth.Config{Store: s.registry, Certificate: func() (*tls.Certificate, error) { return &server, nil }, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Clock: clock.System, Log: quiet})
+		return auth.New(auth.Config{Store: s.registry, Certificate: func() (*tls.Certificate, error) { return &server, nil }, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Roots: s.CA, Clock: clock.System, Log: quiet})
 	}
 	both := map[bool]http.Handler{false: of(false), true: of(true)}
 	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { both[s.operationalOnly.Load()].ServeHTTP(w, r) }), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}

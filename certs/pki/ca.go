@@ -42,7 +42,8 @@ type set struct {
 	roots        []*Authority            // oldest first; the last one signs
 	intermediate map[string][]*Authority // by name, oldest first; the last one signs
 	crosses      []*x509.Certificate     // of the last root, by earlier ones
-	pool         *x509.CertPool          // the roots
+	pool         *x509.CertPool          // the roots, but for those that were withdrawn
+	signing      signing
 }
 
 func (s *set) root() *Authority               { return last(s.roots) }
@@ -91,9 +92,14 @@ func openCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader, create boo
 		return nil, err
 	}
 	if create {
-		err = ca.follow() // a rotation of the root that a power cut ended
+		if err := ca.follow(); err != nil { // a rotation of the root that a power cut ended
+			return nil, err
+		}
+		if err := ca.followSigning(); err != nil {
+			return nil, err
+		}
 	}
-	return ca, err
+	return ca, nil
 }
 
 // complete makes what is missing of the first generation.
@@ -188,8 +194,13 @@ func (ca *CA) read() (*set, error) {
 	if s.roots, err = ca.generations("root", nil); err != nil {
 		return nil, err
 	}
-	for _, r := range s.roots {
-		s.pool.AddCert(r.Certificate) // one that has expired verifies nothing
+	if s.signing, err = ca.readSigning(); err != nil {
+		return nil, err
+	}
+	for n, r := range s.roots {
+		if !s.signing.withdrawn(s.roots, n) {
+			s.pool.AddCert(r.Certificate) // one that has expired verifies nothing
+		}
 	}
 	for _, name := range authorities[1:] {
 		if s.intermediate[name], err = ca.generations(name, s.roots); err != nil {
@@ -280,12 +291,16 @@ func (ca *CA) key(file string, c *x509.Certificate) (*ecdsa.PrivateKey, error) {
 func (ca *CA) now() *set {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
+	further := ca.set.signing.files()
 	for _, name := range authorities {
 		n := len(ca.set.intermediate[name])
 		if name == "root" {
 			n = len(ca.set.roots)
 		}
-		if _, err := ca.fsys.Stat(ca.path(generation(name, n+1) + ".pem")); err != nil {
+		further = append(further, generation(name, n+1)+".pem")
+	}
+	for _, file := range further {
+		if _, err := ca.fsys.Stat(ca.path(file)); err != nil {
 			continue
 		}
 		if fresh, err := ca.read(); err == nil {

@@ -11,13 +11,14 @@ import (
 )
 
 // Rotate replaces an authority ("root", "factory", "operational" or "servers") by a
-// further generation, with a new key. The root's key must be here.
+// further generation, with a new key. The root's key must be here. "signing" are the
+// keys that sign roots for gateways; that takes tuf-root.key alone.
 //
 // What was issued before stays valid to its end. A rotated intermediate can sign
 // nothing more: its key is destroyed. A rotated root takes the intermediates along.
 // Gateways that know the earlier root alone believe the servers by a
-// cross-certificate, until that root expires; new roots reach them by other ways
-// than this.
+// cross-certificate, until that root expires, and learn of the new one by a file that
+// is signed at once: tuf-targets.key must be here for that.
 //
 // A power cut leaves the generation before, or the new one; a root whose
 // intermediates have not followed yet is followed up when the authorities are next
@@ -26,12 +27,21 @@ func (ca *CA) Rotate(name string) error {
 	ca.now()
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
+	if name == "signing" {
+		if err := ca.rotateSigning(); err != nil {
+			return fmt.Errorf("rotating %s: %w", name, err)
+		}
+		return nil
+	}
 	if ca.set.root().Key == nil {
 		return fmt.Errorf("the key of %q is not in %s: bring it for as long as the rotation takes", ca.set.root().Certificate.Subject.CommonName, ca.dir)
 	}
 	var err error
 	if name == "root" {
-		err = ca.rotateRoot()
+		// Without it gateways would never hear of the new root.
+		if _, err = ca.rootsKey(); err == nil {
+			err = ca.rotateRoot()
+		}
 	} else {
 		err = ca.rotateIntermediate(name)
 	}
@@ -41,7 +51,10 @@ func (ca *CA) Rotate(name string) error {
 	if ca.set, err = ca.read(); err != nil {
 		return err
 	}
-	return ca.follow()
+	if err := ca.follow(); err != nil {
+		return err
+	}
+	return ca.followSigning()
 }
 
 // rotateIntermediate makes the next generation, then destroys the key of the one

@@ -45,7 +45,12 @@ func main() {
 			{Name: "ca rotate", Args: "AUTHORITY", Help: "replace an authority by one with a new key\n\n" +
 				"AUTHORITY is root, factory, operational or servers. The root's key must be there. What\n" +
 				"was issued before stays valid; a running server follows by itself. A rotated root takes\n" +
-				"the others along, and is vouched for by the earlier one until that expires.", Setup: rotate},
+				"the others along, and is vouched for by the earlier one until that expires; gateways\n" +
+				"learn of it by a file that tuf-targets.key signs. AUTHORITY signing replaces that key,\n" +
+				"and takes tuf-root.key.", Setup: rotate},
+			{Name: "ca withdraw", Args: "ROOT", Help: "have gateways trust an earlier root no more\n\n" +
+				"ROOT is the name of its file, such as root or root-2. It takes tuf-targets.key. Gateways\n" +
+				"whose factory identity comes from that root must be provisioned anew.", Setup: withdraw},
 			{Name: "ca unrevoke", Args: "SERIAL", Help: "let a revoked gateway in again\n\n" +
 				"Its factory identity opens enrolment again; the operational keys that it had stay\n" +
 				"revoked, so it comes back with a new one.", Setup: unrevoke},
@@ -109,7 +114,7 @@ func issue(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	state := stateFlag(fs)
 	model := fs.String("model", "cim550", "the gateway's model: cim280 or cim550")
 	board := fs.String("board", "", "the gateway's board")
-	out := fs.String("out", ".", "write cert.pem and roots.pem into `DIR`")
+	out := fs.String("out", ".", "write cert.pem, roots.pem and tuf-root.json into `DIR`")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		if len(args) != 1 {
 			return cli.Usagef("which request? penstock-cloud ca issue REQUEST")
@@ -180,7 +185,7 @@ func rotate(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	state := stateFlag(fs)
 	return func(_ context.Context, env cli.Env, args []string) error {
 		if len(args) != 1 {
-			return cli.Usagef("which authority? root, factory, operational or servers")
+			return cli.Usagef("which authority? root, factory, operational, servers or signing")
 		}
 		ca, err := backend.OpenCA(*state)
 		if err != nil {
@@ -190,6 +195,24 @@ func rotate(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 			return err
 		}
 		listAuthorities(env.Stdout, ca.Authorities())
+		return nil
+	}
+}
+
+func withdraw(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := stateFlag(fs)
+	return func(_ context.Context, env cli.Env, args []string) error {
+		if len(args) != 1 {
+			return cli.Usagef("which root? penstock-cloud ca withdraw ROOT")
+		}
+		ca, err := backend.OpenCA(*state)
+		if err != nil {
+			return err
+		}
+		if err := ca.Withdraw(args[0]); err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Stdout, "gateways will trust %s no more, once they have heard of it\n", args[0])
 		return nil
 	}
 }
