@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,10 @@ func TestEveryPageInEveryWindow(t *testing.T) {
 				}
 				if _, err := b.Ink(); err != nil {
 					t.Error(err)
+				}
+				alarm, err := browser.Until[string](b, 10*time.Second, "the alarms", `document.querySelector("#alarms:not([hidden])")?.innerText ?? ""`)
+				if want := serial == "BOILER-7"; err != nil || strings.Contains(alarm, "80 % of the data of link modem") != want {
+					t.Errorf("%s shows the alarm %q, %v", serial, alarm, err)
 				}
 				look(serial)
 				if err := b.List(server.URL); err != nil {

@@ -306,8 +306,9 @@ type liveView struct {
 
 type liveGateway struct {
 	summaryView
-	OfflineText string `json:"offline_text"`
-	GapText     string `json:"gap_text"`
+	OfflineText string  `json:"offline_text"`
+	GapText     string  `json:"gap_text"`
+	Alarms      []alarm `json:"alarms"`
 }
 
 type livePump struct {
@@ -326,7 +327,7 @@ type liveValue struct {
 
 func frame(v gatewayView) liveView {
 	l := liveView{
-		Now: v.Now, Gateway: liveGateway{v.summaryView, v.OfflineText, v.GapText},
+		Now: v.Now, Gateway: liveGateway{v.summaryView, v.OfflineText, v.GapText, v.Alarms},
 		Pumps: make([]livePump, 0, len(v.Pumps)), Values: map[string]liveValue{},
 	}
 	for _, p := range v.Pumps {

@@ -78,6 +78,7 @@ func scene(t testing.TB) *plant {
 		ill("bus1-1", map[string]int64{"alarm": 1, "alarm_code": 57, "running": 0, "speed": 0, "flow": 0, "head": 0, "power": 9}, false),
 		ill("bus1-2", map[string]int64{"warning": 1, "warning_code": 30}, false),
 		ill("bus1-3", nil, true))
+	sick.send(t, wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: now, Link: "modem", Point: telemetry.DataUsed, Raw: 80}))
 	known(t, p.store, "NEW-0007")
 	return p
 }
@@ -127,7 +128,8 @@ func TestThePagesCanBeLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []struct{ serial, state, attention string }{
-		{"BOILER-7", "Online", "Boiler feed: Alarm: running dry, Stand-by: No answer, Return: Warning: bearings need to be replaced (service)"},
+		{"BOILER-7", "Online", "Boiler feed: Alarm: running dry, Stand-by: No answer, Return: Warning: bearings need to be replaced (service), " +
+			p.clock.Now().UTC().Format("80 % of the data of link modem for 2006-01 are used")},
 		{"LAB-0001", "Online", "Gaps in the last 24 h: 1, 4 min in all (unclean stop)"},
 		{"NEW-0007", "Never seen", ""},
 		{"WELL-EAST-2", "Offline", ""},

@@ -34,7 +34,7 @@ type gatewayView struct {
 	OfflineText string     `json:"offline_text"`
 	GapText     string     `json:"gap_text"`
 	Gaps        []gapView  `json:"gaps"`
-	Alarms      []alarm    `json:"alarms"`
+	Alarms      []alarm    `json:"alarms"` // the newest first
 	Pumps       []pumpView `json:"pumps"`
 }
 
@@ -98,6 +98,10 @@ type valueNow struct {
 	Time    time.Time `json:"time,omitzero"`
 }
 
+// mostAlarms is how many alarms a page shows. Clones make one for each name that
+// two of their records share; the newest say it all.
+const mostAlarms = 5
+
 // recent is how far back a page speaks of gaps.
 const recent = 24 * time.Hour
 
@@ -121,8 +125,10 @@ func (h *Handler) view(ctx context.Context, gw store.Gateway) (gatewayView, erro
 		return gatewayView{}, fmt.Errorf("the alarms of %s: %w", gw.Serial, err)
 	}
 	v := gatewayView{summaryView: summarise(gw), Now: now, Gaps: gapViews(gaps), GapText: gapText(gaps)}
-	for _, a := range alarms {
-		v.Alarms = append(v.Alarms, alarm{a.Time, a.Text})
+	for _, a := range slices.Backward(alarms) {
+		if v.Alarms = append(v.Alarms, alarm{a.Time, a.Text}); len(v.Alarms) == mostAlarms {
+			break
+		}
 	}
 	if !gw.Online {
 		v.OfflineText = offlineText(gw)
@@ -197,8 +203,8 @@ func attention(v gatewayView) string {
 		}
 	}
 	words := append(bad, warn...)
-	if n := len(v.Alarms); n > 0 {
-		words = append(words, v.Alarms[n-1].Text)
+	if len(v.Alarms) > 0 {
+		words = append(words, v.Alarms[0].Text)
 	}
 	if len(v.Gaps) > 0 {
 		words = append(words, "Gaps in the last 24 h: "+v.GapText)

@@ -90,7 +90,23 @@
     setText(byId("gaps"), g.gap_text);
     setText(byId("offline"), g.offline_text);
     byId("offline").hidden = g.online;
+    showAlarms(g.alarms ?? []);
     for (const p of pumps.values()) p.chart.offline = !g.online;
+  };
+
+  const showAlarms = (alarms) => {
+    const list = byId("alarms");
+    list.hidden = alarms.length === 0;
+    while (list.children.length > alarms.length) list.lastChild.remove();
+    alarms.forEach((a, i) => {
+      const li = list.children[i] ?? list.appendChild(document.createElement("li"));
+      const key = a.time + a.text;
+      if (li.dataset.key === key) return;
+      li.dataset.key = key;
+      const when = document.createElement("span");
+      setTime(when, a.time, false);
+      li.replaceChildren(when, " " + a.text);
+    });
   };
 
   // What grows old by itself: ages, and values that nothing has renewed.
