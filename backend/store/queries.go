@@ -250,28 +250,6 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 	return gaps, rows.Err()
 }
 
-// Alarms lists the signs that two gateways share one identity, or that a
-// gateway's disk was rolled back: records that share a name, enrolments beside a
-// good certificate, sessions that take each other over.
-func (s *Store) Alarms(ctx context.Context, gateway string) ([]Alarm, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT received, reason FROM oddities WHERE gateway = ?1 AND conflict = 1
-		UNION ALL SELECT noticed, reason FROM clones WHERE gateway = ?1 ORDER BY 1`, gateway)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var alarms []Alarm
-	for rows.Next() {
-		var received int64
-		var reason string
-		if err := rows.Scan(&received, &reason); err != nil {
-			return nil, err
-		}
-		alarms = append(alarms, Alarm{gateway, time.UnixMilli(received).UTC(), reason + ": is this identity in use twice, or was a disk restored?"})
-	}
-	return alarms, rows.Err()
-}
-
 // Counters count what came from a gateway.
 func (s *Store) Counters(ctx context.Context, gateway string) (c Counters, err error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readable = 0), 0),

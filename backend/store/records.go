@@ -30,6 +30,7 @@ type incoming struct {
 	index   index
 	gap     *telemetry.Gap
 	result  *telemetry.CommandResult
+	event   *telemetry.Event
 	done    chan error // receives once
 }
 
@@ -104,6 +105,13 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 			return in
 		}
 		in.result = &r
+	case wire.KindEvent:
+		e, err := decode.ParseEvent(rec.Body)
+		if err != nil {
+			in.problem = err
+			return in
+		}
+		in.event = &e
 	}
 	return in
 }
@@ -219,6 +227,11 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 		}
 		if in.result != nil {
 			if err := settle(tx, in.gateway, *in.result); err != nil {
+				return nil, err
+			}
+		}
+		if in.event != nil && in.event.Link != "" {
+			if err := linkEvent(tx, in.gateway, *in.event); err != nil {
 				return nil, err
 			}
 		}

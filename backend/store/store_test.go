@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +181,28 @@ func TestTheSameNameWithOtherContentIsKeptAndRaisesAnAlarm(t *testing.T) {
 	alarms, err := s.Alarms(t.Context(), "GW-1")
 	if err != nil || len(alarms) != 1 {
 		t.Errorf("alarms %+v, %v", alarms, err)
+	}
+}
+
+func TestALinkThatHasUsedItsDataIsAnAlarmOfThatMonth(t *testing.T) {
+	s, g := temporary(t), newGateway(t)
+	now := time.Now().UTC()
+	month := now.Format("2006-01")
+	used := func(at time.Time, link string, percent int64) []byte {
+		return g.publish(wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: at, Link: link, Point: telemetry.DataUsed, Raw: percent}))
+	}
+	first := used(now, "modem", 80)
+	keep(t, s, first, used(now.AddDate(0, -1, 0), "spare", 100), // of a month that is over
+		used(now.Add(time.Millisecond), "modem", 80), first, // the power failed just then, and a repetition
+		g.publish(wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: now, Pump: "bus1-1", Point: "alarm_code", Raw: 57})))
+	alarms, err := s.Alarms(t.Context(), "GW-1")
+	if err != nil || len(alarms) != 1 || alarms[0].Text != "80 % of the data of link modem for "+month+" are used" || !alarms[0].Time.Equal(now.Truncate(time.Millisecond)) {
+		t.Errorf("%+v, %v", alarms, err)
+	}
+	keep(t, s, used(now.Add(time.Second), "modem", 100), used(now, "ethernet", 80))
+	alarms, err = s.Alarms(t.Context(), "GW-1")
+	if err != nil || len(alarms) != 2 || !strings.HasPrefix(alarms[1].Text, "all data of link modem for "+month+" are used: only alarms") {
+		t.Errorf("%+v, %v", alarms, err)
 	}
 }
 

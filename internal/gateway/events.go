@@ -7,6 +7,7 @@ import (
 
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
+	"penstock/uplink/link"
 	"penstock/uplink/queue"
 	"penstock/uplink/wire"
 )
@@ -97,10 +98,9 @@ func (h *herald) run(ctx context.Context, stopped <-chan struct{}) {
 }
 
 func (h *herald) keep(ctx context.Context, e telemetry.Event) {
-	payload := new(wire.Packer).AppendPayload(nil, wire.KindEvent, wire.AppendEvent(nil, e))
 	h.log.Info("an event", "pump", e.Pump, "point", e.Point, "raw", e.Raw, "before", e.Before)
 	for {
-		err := h.queue.Append(queue.Urgent, e.Time, payload)
+		err := h.append(e)
 		if err == nil {
 			return
 		}
@@ -109,4 +109,14 @@ func (h *herald) keep(ctx context.Context, e telemetry.Event) {
 			return
 		}
 	}
+}
+
+// append returns nil once an event is durable.
+func (h *herald) append(e telemetry.Event) error {
+	return h.queue.Append(queue.Urgent, e.Time, new(wire.Packer).AppendPayload(nil, wire.KindEvent, wire.AppendEvent(nil, e)))
+}
+
+// warn tells the cloud that a link has used most or all of its data for the month.
+func (h *herald) warn(w link.Warning) error {
+	return h.append(telemetry.Event{Time: w.Time, Link: w.Link, Point: telemetry.DataUsed, Raw: int64(w.Percent), Before: int64(w.Before)})
 }

@@ -11,6 +11,7 @@ import (
 	"penstock/fieldbus/poll"
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
+	"penstock/uplink/link"
 	"penstock/uplink/queue"
 	"penstock/uplink/wire"
 	"penstock/uplink/wire/decode"
@@ -83,6 +84,23 @@ func TestAnAlarmDoesNotWaitForThePeriod(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAUsedUpBudgetIsToldInTheUrgentLane(t *testing.T) {
+	q := &fakeQueue{}
+	h := newHerald(q, telemetry.Catalogue{}, clock.System, slog.New(slog.DiscardHandler))
+	w := link.Warning{Link: "modem", Time: time.UnixMilli(1780000000000).UTC(), Percent: 100, Before: 80}
+	if err := h.warn(w); err != nil {
+		t.Fatal(err)
+	}
+	want := telemetry.Event{Time: w.Time, Link: "modem", Point: "data_used", Raw: 100, Before: 80}
+	if got := q.events(t); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v", got)
+	}
+	q.refuse = errors.New("disk full")
+	if err := h.warn(w); err == nil {
+		t.Error("a warning that the disk refused counts as told")
+	}
 }
 
 func TestBlocksAreSealedOftenWhileSomebodyLooks(t *testing.T) {

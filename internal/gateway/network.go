@@ -72,7 +72,7 @@ func (g *Gateway) openLinks() (err error) {
 	if err := disk.MkdirAll(disk.OS, dir, 0o700); err != nil {
 		return err
 	}
-	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, FS: disk.OS, Dir: dir,
+	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, Warn: g.herald.warn, FS: disk.OS, Dir: dir,
 		Clock: g.clock, Rand: mathrand.Float64, Log: g.log.With("part", "links")})
 	return err
 }

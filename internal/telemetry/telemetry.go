@@ -163,9 +163,15 @@ type Gap struct {
 }
 
 // Event says that a code of a pump changed, at once: an alarm came or went, a
-// pump fell back to local. The same change also arrives as a reading, later.
+// pump fell back to local. The same change also arrives as a reading, later. Or it
+// says something of one of the gateway's links, which no reading does.
 type Event struct {
 	Time        time.Time
 	Pump, Point string // Pump.ID, and the name of the point
+	Link        string // the name of a link; Pump is empty then
 	Raw, Before int64  // what it is now, and what it was
 }
+
+// DataUsed is the point of an event that says that a link has used 80 or 100 % of
+// its data for the month.
+const DataUsed = "data_used"

@@ -182,7 +182,7 @@ def gap(body):
 
 def event(body):
     e = pb.Event.FromString(body)
-    return {"time_ms": e.time_ms, "pump": e.pump, "point": e.point, "raw": e.raw, "before": e.before}
+    return {"time_ms": e.time_ms, "pump": e.pump, "link": e.link, "point": e.point, "raw": e.raw, "before": e.before}
 
 
 def result(body):

@@ -16,11 +16,20 @@ import (
 // down: what a power cut can make the budget forget.
 const saveEvery = 256 << 10
 
+// Warning says that a share of a link's data for the month is used. Each link
+// gives it once in a month for each share, or again if the power fails just then.
+type Warning struct {
+	Link            string
+	Time            time.Time
+	Percent, Before int // 80 or 100, and what was warned of before: 0 or 80
+}
+
 // meter counts the bytes of each link in a month, over restarts. The group's
 // mutex guards it.
 type meter struct {
 	fs      disk.FS
 	file    string
+	tell    func(Warning) error
 	log     *slog.Logger
 	used    map[string]*usage
 	unsaved uint64
@@ -38,8 +47,8 @@ type usage struct {
 
 // openMeter reads what was used. A file that cannot be read counts as nothing
 // used, which is said.
-func openMeter(fsys disk.FS, dir string, log *slog.Logger) *meter {
-	m := &meter{fs: fsys, file: filepath.Join(dir, "budget.json"), log: log, used: map[string]*usage{}}
+func openMeter(fsys disk.FS, dir string, tell func(Warning) error, log *slog.Logger) *meter {
+	m := &meter{fs: fsys, file: filepath.Join(dir, "budget.json"), tell: tell, log: log, used: map[string]*usage{}}
 	b, err := disk.ReadFile(fsys, m.file)
 	if err == nil {
 		err = json.Unmarshal(b, &m.used)
@@ -83,17 +92,21 @@ func (m *meter) count(name string, counter uint64, t Traits, now time.Time) {
 	u.Bytes += delta
 	m.unsaved += delta
 	if t.Budget > 0 {
-		m.warn(name, u, t)
+		m.warn(name, u, t, now)
 	}
 	if m.unsaved >= saveEvery {
 		m.save()
 	}
 }
 
-func (m *meter) warn(name string, u *usage, t Traits) {
+func (m *meter) warn(name string, u *usage, t Traits, now time.Time) {
 	for _, percent := range []int{100, 80} {
 		if u.Warned >= percent || !atLeast(u.Bytes, percent, t.Budget) {
 			continue
+		}
+		if err := m.tell(Warning{Link: name, Time: now, Percent: percent, Before: u.Warned}); err != nil {
+			m.log.Error("a warning of a data budget cannot be kept on disk; trying again", "link", name, "err", err)
+			return
 		}
 		u.Warned = percent
 		m.unsaved += saveEvery

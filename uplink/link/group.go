@@ -53,6 +53,9 @@ type Config struct {
 	Links []Link // the most preferred first
 	// Probe makes one TLS handshake with one of our services over a link.
 	Probe func(ctx context.Context, l Link) error
+	// Warn takes a warning of a data budget to the cloud. It returns nil once that
+	// is durable, and is asked again otherwise. It must not call the group.
+	Warn  func(Warning) error
 	FS    disk.FS
 	Dir   string // keeps budget.json
 	Clock clock.Clock
@@ -104,7 +107,7 @@ func NewGroup(cfg Config) (*Group, error) {
 	if len(cfg.Links) == 0 {
 		return nil, errors.New("no link: name at least one way out")
 	}
-	g := &Group{cfg: cfg, meter: openMeter(cfg.FS, cfg.Dir, cfg.Log)}
+	g := &Group{cfg: cfg, meter: openMeter(cfg.FS, cfg.Dir, cfg.Warn, cfg.Log)}
 	now := cfg.Clock.Now()
 	for i, l := range cfg.Links {
 		g.links = append(g.links, &state{Link: l, rank: i, up: true, since: now, hold: holdFirst, probeWait: probeFirst})

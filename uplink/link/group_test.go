@@ -75,6 +75,8 @@ type scene struct {
 	disk   *faultdisk.Disk
 	links  []*fake
 	log    bytes.Buffer
+	warned []Warning
+	full   bool // the disk takes no warning
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
@@ -85,7 +87,7 @@ func newScene(t *testing.T, d *faultdisk.Disk, links ...*fake) *scene {
 	if err := disk.MkdirAll(d, "/state", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Probe: func(ctx context.Context, l Link) error { return l.(*fake).probe(ctx) }, FS: d, Dir: "/state", Clock: clock.System,
+	cfg := Config{Probe: func(ctx context.Context, l Link) error { return l.(*fake).probe(ctx) }, Warn: s.warn, FS: d, Dir: "/state", Clock: clock.System,
 		Rand: rand.New(rand.NewPCG(1, 1)).Float64, Log: slog.New(slog.NewTextHandler(&s.log, nil))}
 	for _, l := range links {
 		cfg.Links = append(cfg.Links, l)
@@ -100,6 +102,14 @@ func newScene(t *testing.T, d *faultdisk.Disk, links ...*fake) *scene {
 	go func() { g.Run(ctx); close(s.ended) }()
 	synctest.Wait()
 	return s
+}
+
+func (s *scene) warn(w Warning) error {
+	if s.full {
+		return errors.New("the disk is full")
+	}
+	s.warned = append(s.warned, w)
+	return nil
 }
 
 func (s *scene) stop() { s.cancel(); <-s.ended }
@@ -327,8 +337,56 @@ func TestTheBudgetIsKeptOverRestartsAndMonths(t *testing.T) {
 	})
 }
 
+func TestTheCloudIsWarnedOnceForEachShareAndMonth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := faultdisk.New()
+		lte := &fake{name: "modem", good: true, traits: Traits{Metered: true, Budget: 100 << 20}}
+		s := newScene(t, d, lte)
+		add := func(mb uint64) {
+			lte.mu.Lock()
+			lte.bytes += mb << 20
+			lte.mu.Unlock()
+			time.Sleep(2 * countEvery * look)
+			synctest.Wait()
+		}
+		again := func() {
+			s.stop()
+			was := s.warned
+			s = newScene(t, d, lte)
+			s.warned = was
+		}
+		s.full = true
+		add(85)
+		if strings.Contains(s.log.String(), "most of the month's data is used") || len(s.warned) != 0 {
+			t.Errorf("warned although the disk took it not: %+v", s.warned)
+		}
+		s.full = false
+		add(1)
+		add(1)
+		again()
+		add(20)
+		again()
+		add(20)
+		time.Sleep(32 * 24 * time.Hour)
+		add(101)
+		want := []Warning{{"modem", time.Time{}, 80, 0}, {"modem", time.Time{}, 100, 80}, {"modem", time.Time{}, 100, 0}}
+		if len(s.warned) != len(want) {
+			t.Fatalf("%+v", s.warned)
+		}
+		for i, w := range s.warned {
+			if w.Time.IsZero() {
+				t.Errorf("%+v has no time", w)
+			}
+			if w.Time = (time.Time{}); w != want[i] {
+				t.Errorf("%+v, want %+v", w, want[i])
+			}
+		}
+		s.stop()
+	})
+}
+
 func TestAClockThatHasLostItsTimeGrantsNothing(t *testing.T) {
-	m := openMeter(faultdisk.New(), "/state", slog.New(slog.DiscardHandler))
+	m := openMeter(faultdisk.New(), "/state", func(Warning) error { return nil }, slog.New(slog.DiscardHandler))
 	budget := Traits{Budget: 1000}
 	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
 	m.count("modem", 0, budget, now)
@@ -350,6 +408,7 @@ func ExampleGroup() {
 			NewDevice(DeviceConfig{Name: "modem", Device: "ppp0", PointToPoint: true, Metered: true, Budget: 100 << 20}),
 		},
 		Probe: func(context.Context, Link) error { return nil },
+		Warn:  func(Warning) error { return nil },
 		FS:    faultdisk.New(), Dir: "/state", Clock: clock.System, Rand: rand.Float64, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -115,5 +115,6 @@ func AppendEvent(dst []byte, e telemetry.Event) []byte {
 	dst = appendString(dst, 2, e.Pump)
 	dst = appendString(dst, 3, e.Point)
 	dst = appendSint(dst, 4, e.Raw)
-	return appendSint(dst, 5, e.Before)
+	dst = appendSint(dst, 5, e.Before)
+	return appendString(dst, 6, e.Link)
 }

@@ -109,10 +109,10 @@ func ParseEvent(body []byte) (telemetry.Event, error) {
 	if err != nil {
 		return telemetry.Event{}, fmt.Errorf("event: %w", err)
 	}
-	if pb.Pump == "" || pb.Point == "" {
-		return telemetry.Event{}, fmt.Errorf("event: no pump (%q) or no point (%q)", pb.Pump, pb.Point)
+	if pb.Pump == "" && pb.Link == "" || pb.Point == "" {
+		return telemetry.Event{}, fmt.Errorf("event: neither pump nor link (%q), or no point (%q)", pb.Pump, pb.Point)
 	}
-	return telemetry.Event{Time: at, Pump: pb.Pump, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
+	return telemetry.Event{Time: at, Pump: pb.Pump, Link: pb.Link, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
 }
 
 // ParseResult reads a body of wire.KindResult. An outcome that this version does

@@ -235,9 +235,13 @@ func TestGapComesBack(t *testing.T) {
 }
 
 func TestEventComesBack(t *testing.T) {
-	e := telemetry.Event{Time: start, Pump: "bus1-1", Point: "alarm_code", Raw: 57, Before: 0}
-	if got, err := ParseEvent(wire.AppendEvent(nil, e)); err != nil || got != e {
-		t.Errorf("got %+v, %v", got, err)
+	for _, e := range []telemetry.Event{
+		{Time: start, Pump: "bus1-1", Point: "alarm_code", Raw: 57, Before: 0},
+		{Time: start, Link: "modem", Point: telemetry.DataUsed, Raw: 100, Before: 80},
+	} {
+		if got, err := ParseEvent(wire.AppendEvent(nil, e)); err != nil || got != e {
+			t.Errorf("got %+v, %v", got, err)
+		}
 	}
 	for _, bad := range []telemetry.Event{{Time: start, Point: "alarm_code"}, {Time: start, Pump: "p"}} {
 		if got, err := ParseEvent(wire.AppendEvent(nil, bad)); err == nil {

@@ -145,6 +145,7 @@ func vectorRecords(t *testing.T) map[string]vector {
 		"gap":                {"records that went because the queue was full", wire.AppendRecord(nil, epoch, wire.Urgent, 1, wire.GapPayload(telemetry.Gap{Reason: telemetry.QueueFull, From: start, To: start.Add(time.Hour), FromSeq: 17, ToSeq: 300}))},
 		"gap-power":          {"the open block of a gateway that lost power", wire.AppendRecord(nil, epoch, wire.Urgent, 2, wire.GapPayload(telemetry.Gap{Reason: telemetry.UncleanStop, From: start, To: start.Add(time.Minute)}))},
 		"event":              {"an alarm came", record(wire.Urgent, 3, wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: start, Pump: "bus1-1", Point: "alarm_code", Raw: 57}))},
+		"event-link":         {"a link has used most of its data", record(wire.Urgent, 5, wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: start, Link: "modem", Point: telemetry.DataUsed, Raw: 80}))},
 		"result":             {"a set-point was read back", record(wire.Urgent, 4, wire.KindResult, wire.AppendResult(nil, telemetry.CommandResult{ID: telemetry.CommandID{1, 15: 2}, Outcome: telemetry.Done, Time: start, Raw: 5500, Text: "55.00 %"}))},
 		"newer":              {"a kind and a field that this version does not know: kept, no error", newer},
 	} {
@@ -215,7 +216,7 @@ func says(t *testing.T, publish []byte) object {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body = object{"time_ms": e.Time.UnixMilli(), "pump": e.Pump, "point": e.Point, "raw": e.Raw, "before": e.Before}
+		body = object{"time_ms": e.Time.UnixMilli(), "pump": e.Pump, "link": e.Link, "point": e.Point, "raw": e.Raw, "before": e.Before}
 	case wire.KindResult:
 		r, err := ParseResult(rec.Body)
 		if err != nil {

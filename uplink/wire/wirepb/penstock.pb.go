@@ -1140,6 +1140,7 @@ type Event struct {
 	Point         string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`      // e.g. "alarm_code"
 	Raw           int64                  `protobuf:"zigzag64,4,opt,name=raw,proto3" json:"raw,omitempty"`       // what it is now
 	Before        int64                  `protobuf:"zigzag64,5,opt,name=before,proto3" json:"before,omitempty"` // what it was
+	Link          string                 `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`        // instead of a pump: the gateway's link that it is about
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1207,6 +1208,13 @@ func (x *Event) GetBefore() int64 {
 		return x.Before
 	}
 	return 0
+}
+
+func (x *Event) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
 }
 
 // What the endpoint publishes on gw/<serial>/down. A gateway passes over what it
@@ -1592,13 +1600,14 @@ const file_penstock_proto_rawDesc = "" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x13\n" +
 	"\x05to_ms\x18\x03 \x01(\x12R\x04toMs\x12\x19\n" +
 	"\bfrom_seq\x18\x04 \x01(\x04R\afromSeq\x12\x15\n" +
-	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq\"t\n" +
+	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq\"\x88\x01\n" +
 	"\x05Event\x12\x17\n" +
 	"\atime_ms\x18\x01 \x01(\x12R\x06timeMs\x12\x12\n" +
 	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x14\n" +
 	"\x05point\x18\x03 \x01(\tR\x05point\x12\x10\n" +
 	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x16\n" +
-	"\x06before\x18\x05 \x01(\x12R\x06before\"\xa3\x01\n" +
+	"\x06before\x18\x05 \x01(\x12R\x06before\x12\x12\n" +
+	"\x04link\x18\x06 \x01(\tR\x04link\"\xa3\x01\n" +
 	"\x04Down\x12-\n" +
 	"\x05watch\x18\x01 \x01(\v2\x17.penstock.wire.v1.WatchR\x05watch\x127\n" +
 	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\x123\n" +
