@@ -8,4 +8,7 @@ import (
 	"penstock/certs/keys/keystest"
 )
 
-func TestFile(t *testing.T) { keystest.Conformance(t, keys.File{Rand: rand.Reader}) }
+func TestFile(t *testing.T) {
+	next := func() keys.Store { return keys.File{Rand: rand.Reader} }
+	keystest.Conformance(t, next(), next)
+}
