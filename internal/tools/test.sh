@@ -25,6 +25,9 @@ python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
 python3-serial     /usr/bin/python3 -c 'import serial'
 python3-serial-asyncio /usr/bin/python3 -c 'import serial_asyncio'
 qemu-user-static   command -v qemu-arm-static
+swtpm              command -v swtpm
+tpm2-openssl       test -e "$(openssl version -m | cut -d'"' -f2)/tpm2.so"
+tpm2-tools         command -v tpm2_createprimary && command -v tpm2_print
 END
 }
 missing() {
