@@ -6,7 +6,7 @@
 //	factory.json  serial number, model, board, address of the auth service
 //	key.pem       private key, P-256, readable by its owner only
 //	cert.pem      certificate and intermediates, leaf first
-//	roots.pem     the authorities that servers must come from
+//	roots.pem     the authorities that servers must come from, until others follow (certs/trust)
 //
 // Nothing is compiled in: whoever flashes a board decides whose backend it
 // trusts. The identity is complete once cert.pem is there, which is written last.
@@ -29,6 +29,7 @@ import (
 
 	"penstock/certs/keys"
 	"penstock/certs/pki"
+	"penstock/certs/trust"
 	"penstock/internal/disk"
 )
 
@@ -43,12 +44,12 @@ const (
 // ErrNotProvisioned: there is no identity, or only a part of one.
 var ErrNotProvisioned = errors.New("this gateway has no identity yet; run penstock provision")
 
-// Identity is a gateway's identity, loaded. It is immutable.
+// Identity is a gateway's identity, loaded. It is immutable, but for the roots.
 type Identity struct {
 	factory  Factory
 	cert     tls.Certificate
 	chain    []*x509.Certificate // leaf first, root last
-	roots    *x509.CertPool
+	trust    *trust.Roots
 	now      func() time.Time
 	sessions tls.ClientSessionCache
 }
@@ -74,8 +75,8 @@ func Load(fsys disk.FS, dir string, ks keys.Store, now func() time.Time) (*Ident
 	if err != nil {
 		return nil, err
 	}
-	id := &Identity{factory: f, roots: pool(roots), now: now, sessions: tls.NewLRUClientSessionCache(4)}
-	if id.chain, err = checkChain(f, key.Public(), shown, id.roots); err != nil {
+	id := &Identity{factory: f, trust: trust.Open(fsys, dir, roots), now: now, sessions: tls.NewLRUClientSessionCache(4)}
+	if id.chain, err = checkChain(f, key.Public(), shown, pool(roots)); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, certFile), err)
 	}
 	id.cert = tls.Certificate{PrivateKey: key, Leaf: shown[0]}
@@ -201,8 +202,11 @@ func (id *Identity) Problem(now time.Time) string {
 	return ""
 }
 
-// Roots are the authorities that servers must come from.
-func (id *Identity) Roots() *x509.CertPool { return id.roots }
+// Roots are the authorities that servers must come from today: ask for each use.
+func (id *Identity) Roots() *x509.CertPool { return id.trust.Pool() }
+
+// Trust is where those roots are replaced.
+func (id *Identity) Trust() *trust.Roots { return id.trust }
 
 // Certificate is what the gateway shows of itself.
 func (id *Identity) Certificate() (*tls.Certificate, error) { return &id.cert, nil }
@@ -210,5 +214,5 @@ func (id *Identity) Certificate() (*tls.Certificate, error) { return &id.cert, n
 // ClientTLS is the configuration for a connection to the server of that name or
 // address.
 func (id *Identity) ClientTLS(serverName string) *tls.Config {
-	return pki.ForServer(serverName, id.Certificate, id.roots, id.now, id.sessions)
+	return pki.ForServer(serverName, id.Certificate, id.trust.Pool(), id.now, id.sessions)
 }

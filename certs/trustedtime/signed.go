@@ -20,8 +20,8 @@ import (
 
 // Client asks the auth service for signed time.
 type Client struct {
-	URL   string // of the auth service, https://host:port
-	Roots *x509.CertPool
+	URL   string                // of the auth service, https://host:port
+	Roots func() *x509.CertPool // of now
 	// Cert is what the gateway shows: its factory identity, which does not expire in
 	// a drawer.
 	Cert func() (*tls.Certificate, error)
@@ -50,7 +50,8 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	transport := &http.Transport{DialContext: k.Dial, TLSClientConfig: pki.ForTime(u.Hostname(), k.Cert, k.Roots),
+	roots := k.Roots()
+	transport := &http.Transport{DialContext: k.Dial, TLSClientConfig: pki.ForTime(u.Hostname(), k.Cert, roots),
 		DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport,
@@ -76,7 +77,7 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 	if res.TLS == nil {
 		return errors.New("asking for the time: the answer did not come over TLS")
 	}
-	t, err := pki.CheckTime(a, nonce[:], res.TLS.PeerCertificates, k.Roots)
+	t, err := pki.CheckTime(a, nonce[:], res.TLS.PeerCertificates, roots)
 	if err != nil {
 		return fmt.Errorf("asking for the time: %w", err)
 	}

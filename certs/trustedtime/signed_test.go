@@ -60,7 +60,7 @@ func (s *service) start(t *testing.T, a *pkitest.Authorities) *Client {
 	t.Cleanup(func() { server.Close() })
 	gateway := a.Gateway(t, "GW-0001")
 	var d net.Dialer
-	return &Client{URL: "https://" + plain.Addr().String(), Roots: a.CA.Pool(), Dial: d.DialContext, Rand: rand.Reader,
+	return &Client{URL: "https://" + plain.Addr().String(), Roots: a.CA.Pool, Dial: d.DialContext, Rand: rand.Reader,
 		Cert: func() (*tls.Certificate, error) { return &gateway, nil }}
 }
 
@@ -73,7 +73,7 @@ func TestSignedTimeReachesAGatewayThatKnowsNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict := pki.ForServer("127.0.0.1", k.Cert, k.Roots, c.Now, nil)
+	strict := pki.ForServer("127.0.0.1", k.Cert, k.Roots(), c.Now, nil)
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(k.URL, "https://"), strict); err == nil {
 		conn.Close()
 		t.Fatal("a gateway in 1970 gets through the ordinary check: the test shows nothing")
@@ -84,7 +84,7 @@ func TestSignedTimeReachesAGatewayThatKnowsNone(t *testing.T) {
 	if got := c.Now(); !near(got, time.Now(), 5*time.Second) || c.Status().Source != Signed {
 		t.Errorf("the clock says %s (%s)", got, c.Status().Source)
 	}
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(k.URL, "https://"), pki.ForServer("127.0.0.1", k.Cert, k.Roots, c.Now, nil))
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(k.URL, "https://"), pki.ForServer("127.0.0.1", k.Cert, k.Roots(), c.Now, nil))
 	if err != nil {
 		t.Fatalf("and now the ordinary check: %v", err)
 	}

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"penstock/certs"
+	"penstock/certs/trust"
 	"penstock/fieldbus/poll"
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
@@ -62,6 +63,7 @@ type Gateway struct {
 	started   time.Time
 	time      *timekeeper
 	identity  *certs.Identity
+	trust     *trust.Keeper
 	queue     *queue.Queue
 	buses     []*poll.Bus
 	offsets   []int // of each bus's first group in the catalogue
@@ -101,6 +103,7 @@ func New(o Options) (*Gateway, error) {
 	if err := g.openLinks(); err != nil {
 		return nil, errors.Join(err, g.queue.Close())
 	}
+	g.openTrust()
 	g.session, err = uplink.NewSession(uplink.Config{
 		Serial:  g.identity.Serial(),
 		AuthURL: g.identity.AuthURL(),
@@ -214,6 +217,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	commanding := start(func() { g.commands.Run(ctx) })
 	linking := start(func() { g.links.Run(sessionCtx) })
 	keepingTime := start(func() { g.keepTime(sessionCtx) })
+	keepingTrust := start(func() { g.keepTrust(sessionCtx) })
 	publishing := start(func() {
 		g.time.firstTried(sessionCtx)
 		_ = g.session.Run(sessionCtx) // it ends with its context and not before
@@ -248,6 +252,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	<-publishing
 	<-linking
 	<-keepingTime
+	<-keepingTrust
 	closeDoor()
 	<-door
 	return errors.Join(err, g.queue.Close())

@@ -21,6 +21,7 @@ func (g *Gateway) Snapshot() status.Snapshot {
 			NotAfter: g.identity.NotAfter(),
 			Problem:  g.identity.Problem(now),
 		},
+		Trust: g.trustStatus(),
 		Uplink: status.Uplink{
 			State:        string(up.State),
 			Since:        up.Since,

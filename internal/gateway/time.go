@@ -51,7 +51,7 @@ func (g *Gateway) keepTime(ctx context.Context) {
 	if servers := g.opts.Config.TimeServers; len(servers) > 0 {
 		wg.Go(func() { g.time.askServers(ctx, servers) })
 	}
-	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots(), Cert: g.identity.Certificate,
+	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots, Cert: g.identity.Certificate,
 		Dial: g.links.Dial, Rand: rand.Reader}
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
@@ -112,6 +112,9 @@ func askNTP(_ context.Context, server string) (time.Duration, error) {
 	}
 	return r.ClockOffset, nil
 }
+
+// floor is a time that has certainly passed.
+func (k *timekeeper) floor() time.Time { return k.Clock.Status().Floor }
 
 func (k *timekeeper) status() status.Clock {
 	s := k.Clock.Status()

@@ -19,6 +19,7 @@ type Snapshot struct {
 	Started  time.Time `json:"started"`
 	Gateway  Gateway   `json:"gateway"`
 	Identity Identity  `json:"identity"`
+	Trust    Trust     `json:"trust"`
 	Clock    Clock     `json:"clock"`
 	Uplink   Uplink    `json:"uplink"`
 	Links    []Link    `json:"links"` // the most preferred first
@@ -39,6 +40,15 @@ type Identity struct {
 	Issuer   string    `json:"issuer"`
 	NotAfter time.Time `json:"not_after"`
 	Problem  string    `json:"problem,omitempty"`
+}
+
+// Trust is which authorities servers must come from.
+type Trust struct {
+	Roots   []string  `json:"roots"`
+	Until   time.Time `json:"until,omitzero"` // the last of them expires
+	Version int64     `json:"version"`        // that was signed; 0: as the bench left them
+	Fixed   bool      `json:"fixed,omitempty"`
+	Problem string    `json:"problem,omitempty"`
 }
 
 // Clock is how the gateway knows the time.

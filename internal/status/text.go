@@ -33,6 +33,10 @@ func Write(w io.Writer, s Snapshot) error {
 		line("\t%s", s.Queue.Problem)
 	}
 	line("Identity\t%s", s.Identity.text(s.Time))
+	line("Trust\t%s", s.Trust.text())
+	if s.Trust.Problem != "" {
+		line("\t%s", s.Trust.Problem)
+	}
 	line("Clock\t%s", s.Clock.text())
 	if len(s.Buses) == 0 && s.Search == "" {
 		line("Buses\tnone: no bus is configured")
@@ -106,6 +110,20 @@ func (q Queue) text(now time.Time) string {
 		parts = append(parts, part)
 	}
 	return strings.Join(parts, "; ") + "; room for " + bytesText(q.Limit)
+}
+
+func (t Trust) text() string {
+	text := strings.Join(t.Roots, ", ")
+	if !t.Until.IsZero() {
+		text += " until " + t.Until.Format(time.DateOnly)
+	}
+	switch {
+	case t.Fixed:
+		text += "; never replaced: the identity has no tuf-root.json"
+	case t.Version > 0:
+		text += fmt.Sprintf(", signed, version %d", t.Version)
+	}
+	return text
 }
 
 func (c Clock) text() string {

@@ -18,6 +18,7 @@ func snapshot() status.Snapshot {
 		Time: now, Version: "0.1.0", Started: now.Add(-3 * time.Hour),
 		Gateway:  status.Gateway{Serial: "PS-0001", Model: "cim550", Board: "rpi"},
 		Identity: status.Identity{Issuer: "Penstock Gateways", NotAfter: now.Add(90 * 24 * time.Hour)},
+		Trust:    status.Trust{Roots: []string{"Penstock Root", "Penstock Root 2"}, Until: now.Add(29 * 365 * 24 * time.Hour), Version: 3},
 		Clock:    status.Clock{Source: "signed", Age: 2 * time.Hour},
 		Uplink:   status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
 		Queue: status.Queue{Limit: 256 << 20, Lanes: []status.Lane{
@@ -53,6 +54,7 @@ func TestOneScreenSaysWhatATechnicianAsks(t *testing.T) {
 		"connected to mqtt.example.com:8883 for 2 h 0 min, 120 records acknowledged",
 		"urgent 0 records; history 1 record (612 bytes, oldest 1 min), 3 dropped; room for 256 MB",
 		"good until 2027-02-22 (90 days), issued by Penstock Gateways",
+		"Penstock Root, Penstock Root 2 until 2055-11-17, signed, version 3",
 		"bus1 on /dev/ttyUSB0, 19200 8E1: ok for 3 h 0 min, 41 % busy; frames 8014, no answer 2",
 		"bus2 on /dev/ttyS9, 9600 8N1: there is no such serial port, for 1 min",
 		"bus1-1  Boiler pump, address 1, cim-epump: answers",
@@ -72,12 +74,14 @@ func TestAnOfflineGatewaySaysSinceWhenAndWhy(t *testing.T) {
 	s := snapshot()
 	s.Uplink.State, s.Uplink.LastError = "waiting", "endpoint mqtt.example.com:8883: connection refused"
 	s.Identity.Problem = "expired on 2026-11-01; the gateway keeps polling and storing"
+	s.Trust = status.Trust{Roots: []string{"Penstock Root"}, Fixed: true, Problem: "roots.json: unexpected EOF"}
 	s.Buses = nil
 	var b strings.Builder
 	if err := status.Write(&b, s); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"waiting for 2 h 0 min", "connection refused", "expired on 2026-11-01", "no bus is configured"} {
+	for _, want := range []string{"waiting for 2 h 0 min", "connection refused", "expired on 2026-11-01", "no bus is configured",
+		"Penstock Root; never replaced: the identity has no tuf-root.json", "roots.json: unexpected EOF"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not on the screen:\n%s", want, &b)
 		}
