@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -200,10 +202,16 @@ func TestAnAuthServiceOfAnotherAuthorityIsRefused(t *testing.T) {
 		p.auth.stop()
 		p.auth = &authService{answer: assign("endpoint.test:8883")}
 		p.auth.start(p.net, newAuthority(t).server("auth.test"))
+		var told error
+		p.cfg.Failed = func(err error) { told = err }
 		p.start()
 		time.Sleep(10 * time.Second)
 		if e := p.s.Status().LastError; !strings.Contains(e, "certificate signed by unknown authority") {
 			t.Error(e)
+		}
+		var unknown x509.UnknownAuthorityError
+		if !errors.As(told, &unknown) {
+			t.Errorf("whoever looks after the roots is told %v", told)
 		}
 	})
 }

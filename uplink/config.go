@@ -66,6 +66,9 @@ type Config struct {
 	// Backoff bounds the wait between attempts, which is random between 0 and an
 	// interval that doubles from Min to Max. Default: DefaultBackoff.
 	Backoff Backoff
+	// Failed, if any, is told why each attempt ended, or the connection that came of
+	// it. Called from the session's goroutine: it must not block.
+	Failed func(err error)
 }
 
 // Links chooses a link. Next is called from the session's goroutine.

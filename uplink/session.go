@@ -107,6 +107,9 @@ func (s *Session) Run(ctx context.Context) error {
 			delay += max(wait.until.Sub(now), 0)
 		}
 		s.set(func(st *Status) { st.LastError, st.LastErrorAt, st.InFlight = err.Error(), now, 0 })
+		if s.cfg.Failed != nil {
+			s.cfg.Failed(err)
+		}
 		level := slog.LevelDebug // the same trouble again
 		if text := err.Error(); text != said {
 			level, said = slog.LevelWarn, text

@@ -115,6 +115,7 @@ func New(o Options) (*Gateway, error) {
 		Down:    g.down,
 		Links:   g.links,
 		Spread:  g.spread(),
+		Failed:  g.trust.Doubt,
 		Clock:   g.clock,
 		Rand:    mathrand.Float64,
 		Log:     g.log.With("part", "uplink"),
