@@ -7,13 +7,18 @@
 // certificate that was issued for the key or in one file with it, so that both are
 // replaced together by one rename.
 //
-// With File the text is the key itself (PKCS #8).
+// With File the text is the key itself (PKCS #8). With the store of certs/keys/tpm
+// it is what the machine's TPM needs to have it back, and worth nothing elsewhere.
+// Choice decides between them, once for each identity.
 package keys
 
 import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io"
 
 	"penstock/certs/pki"
@@ -48,3 +53,17 @@ func (f File) Create() (crypto.Signer, []byte, error) {
 
 // Open implements Store.
 func (File) Open(text []byte) (crypto.Signer, error) { return pki.ParseKey(text) }
+
+// Check tells whether a key signs, and signs right.
+func Check(key crypto.Signer) error {
+	digest := sha256.Sum256([]byte("whether this key signs"))
+	signature, err := key.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil {
+		return fmt.Errorf("a first signature: %w", err)
+	}
+	public, ok := key.Public().(*ecdsa.PublicKey)
+	if !ok || !ecdsa.VerifyASN1(public, digest[:], signature) {
+		return errors.New("a first signature is wrong")
+	}
+	return nil
+}

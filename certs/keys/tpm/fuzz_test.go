@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"penstock/certs/keys"
 	"penstock/certs/keys/tpm"
 	"penstock/certs/keys/tpm/tpmtest"
 	"penstock/internal/clock"
@@ -88,7 +89,7 @@ func FuzzKeyFile(f *testing.F) {
 	f.Add(block.Bytes)
 	f.Fuzz(func(t *testing.T, der []byte) {
 		s := tpm.New(func() (io.ReadWriteCloser, error) { return nil, io.EOF }, clock.System)
-		key, err := s.Open(pem.EncodeToMemory(&pem.Block{Type: tpm.PEMType, Bytes: der}))
+		key, err := s.Open(pem.EncodeToMemory(&pem.Block{Type: keys.TPMText, Bytes: der}))
 		if err == nil && key.Public() == nil {
 			t.Error("a key without a public part")
 		}

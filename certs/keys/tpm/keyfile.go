@@ -1,5 +1,9 @@
 package tpm
 
+// The key file format is "ASN.1 Specification for TPM 2.0 Key Files",
+// https://www.hansenpartnership.com/draft-bottomley-tpm2-keys.html. OpenSSL's
+// providers and engines for TPMs, and the kernel's trusted keys, read and write it.
+
 import (
 	"bytes"
 	"crypto/ecdsa"
@@ -9,12 +13,9 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
-)
 
-// PEMType names the key file format: ASN.1 Specification for TPM 2.0 Key Files,
-// https://www.hansenpartnership.com/draft-bottomley-tpm2-keys.html. OpenSSL's
-// providers and engines for TPMs, and the kernel's trusted keys, read and write it.
-const PEMType = "TSS2 PRIVATE KEY"
+	"penstock/certs/keys"
+)
 
 // loadable is the kind of key that TPM2_Load takes as it is.
 var loadable = asn1.ObjectIdentifier{2, 23, 133, 10, 1, 3}
@@ -60,14 +61,14 @@ func (f keyfile) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: PEMType, Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: keys.TPMText, Bytes: der}), nil
 }
 
 // parse reads a key file, ours or another's.
 func parse(text []byte) (f keyfile, err error) {
 	block, _ := pem.Decode(text)
-	if block == nil || block.Type != PEMType {
-		return f, errors.New("no PEM key of a TPM (" + PEMType + ") in it")
+	if block == nil || block.Type != keys.TPMText {
+		return f, errors.New("no PEM key of a TPM (" + keys.TPMText + ") in it")
 	}
 	var k tpmKey
 	if rest, err := asn1.Unmarshal(block.Bytes, &k); err != nil {
