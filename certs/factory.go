@@ -9,9 +9,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 
 	"penstock/certs/pki"
 	"penstock/internal/disk"
@@ -25,15 +23,12 @@ type Factory struct {
 	AuthURL string `json:"auth_url"`
 }
 
-// Models are the kinds of gateway.
-var Models = []string{"cim280", "cim550"}
-
 func (f Factory) check() error {
 	if err := pki.CheckSerial(f.Serial); err != nil {
 		return fmt.Errorf("serial: %w", err)
 	}
-	if !slices.Contains(Models, f.Model) {
-		return fmt.Errorf("model: %q is not allowed; allowed: %s", f.Model, strings.Join(Models, ", "))
+	if err := pki.CheckModel(f.Model); err != nil {
+		return err
 	}
 	if err := pki.CheckBoard(f.Board); err != nil {
 		return fmt.Errorf("board: %w", err)
