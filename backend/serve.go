@@ -62,6 +62,12 @@ func OpenCA(state string) (*pki.CA, error) {
 	return pki.OpenCA(disk.OS, filepath.Join(state, "ca"), clock.System, rand.Reader)
 }
 
+// LoadCA opens the authorities in the state folder; the error is pki.ErrNoCA when
+// there are none.
+func LoadCA(state string) (*pki.CA, error) {
+	return pki.LoadCA(disk.OS, filepath.Join(state, "ca"), clock.System, rand.Reader)
+}
+
 // OpenAccounts gives access to the accounts of a store.
 func OpenAccounts(s *store.Store, log *slog.Logger) (*access.Accounts, error) {
 	return access.NewAccounts(s, clock.System, log, access.Params)

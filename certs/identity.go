@@ -7,6 +7,7 @@
 //	key.pem       private key, P-256, readable by its owner only
 //	cert.pem      certificate and intermediates, leaf first
 //	roots.pem     the authorities that servers must come from, until others follow (certs/trust)
+//	tuf-root.json the keys that may sign those others, where the authority has such
 //
 // Nothing is compiled in: whoever flashes a board decides whose backend it
 // trusts. The identity is complete once cert.pem is there, which is written last.
@@ -39,6 +40,7 @@ const (
 	keyFile     = "key.pem"
 	certFile    = "cert.pem"
 	rootsFile   = "roots.pem"
+	tufRootFile = "tuf-root.json"
 )
 
 // ErrNotProvisioned: there is no identity, or only a part of one.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -29,30 +30,37 @@ const dir = "/identity"
 var ks = keys.File{Rand: rand.Reader}
 
 // issue signs a request as the backend does.
-func issue(t testing.TB, a *pkitest.Authorities, request []byte) (chain, roots []byte) {
+func issue(t testing.TB, a *pkitest.Authorities, request []byte) pki.Bundle {
 	t.Helper()
 	leaf, err := a.CA.IssueGateway(request, "lab")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if chain, err = a.CA.Chain(leaf); err != nil {
+	chain, err := a.CA.Chain(leaf)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return chain, a.CA.Roots()
+	return pki.Bundle{Chain: chain, Roots: a.CA.Roots()}
+}
+
+// provision makes an identity of those facts and answers its record.
+func provision(d disk.FS, f certs.Factory, replace bool) (record []byte, err error) {
+	made, err := certs.Provision(d, dir, ks, certs.Order{Factory: f, Replace: replace, Random: rand.Reader})
+	return made.Record, err
 }
 
 func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
 	a, d := pkitest.New(t), faultdisk.New()
-	request, err := certs.Provision(d, dir, ks, facts, false)
+	request, err := provision(d, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
 		t.Errorf("before its certificate: %v", err)
 	}
-	chain, roots := issue(t, a, request)
+	bundle := issue(t, a, request)
 	for range 2 { // the second time changes nothing
-		if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
+		if err := certs.Install(d, dir, ks, bundle, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,40 +89,153 @@ func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
 
 func TestProvisioningAgainIsTheSameToTheLastBit(t *testing.T) {
 	d := faultdisk.New()
-	first, err := certs.Provision(d, dir, ks, facts, false)
+	first, err := provision(d, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := certs.Provision(d, dir, ks, facts, false)
+	again, err := provision(d, facts, false)
 	if err != nil || !bytes.Equal(first, again) {
 		t.Errorf("the request is another one, or %v", err)
 	}
-	replaced, err := certs.Provision(d, dir, ks, facts, true)
+	// Nobody has certified the key yet: there is nothing to replace.
+	replaced, err := provision(d, facts, true)
+	if err != nil || !bytes.Equal(first, replaced) {
+		t.Errorf("an identity that is not complete was replaced, or %v", err)
+	}
+	other := facts
+	other.Board = "rpi"
+	replaced, err = provision(d, other, true)
 	if err != nil || bytes.Equal(first, replaced) {
 		t.Errorf("the key was not replaced, or %v", err)
 	}
 }
 
+func TestTheRecordBindsWhatTheBenchSays(t *testing.T) {
+	d := faultdisk.New()
+	made, err := certs.Provision(d, dir, ks, certs.Order{Factory: facts, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := pki.ParseRecord(made.Record)
+	if err != nil || r.Serial != "GW-0001" || r.Board != "lab" || r.Model != "cim550" || !bytes.Equal(r.Claim, made.Claim.Hash()) || r.Relabel {
+		t.Errorf("record %+v, %v", r, err)
+	}
+	if bytes.Contains(made.Record, []byte(made.Claim.String())) {
+		t.Error("the claim code itself is in the record")
+	}
+	block, _ := pem.Decode(made.Record)
+	for i := range block.Bytes { // none of it can be exchanged on the way
+		bad := bytes.Clone(block.Bytes)
+		bad[i] ^= 1
+		if r, err := pki.ParseRecord(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: bad})); err == nil {
+			t.Fatalf("with byte %d changed it reads %+v", i, r)
+		}
+	}
+}
+
+func TestTheGatewayForgetsItsClaimCode(t *testing.T) {
+	a, d := pkitest.New(t), faultdisk.New()
+	order := certs.Order{Factory: facts, Random: rand.Reader}
+	made, err := certs.Provision(d, dir, ks, order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := func(record []byte) {
+		t.Helper()
+		if err := certs.Install(d, dir, ks, issue(t, a, record), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := d.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if text, err := disk.ReadFile(d, filepath.Join(dir, e.Name())); err != nil || bytes.Contains(text, []byte(made.Claim.String())) {
+				t.Errorf("%s holds the claim code, or %v", e.Name(), err)
+			}
+		}
+	}
+	install(made.Record)
+	if _, err := certs.Provision(d, dir, ks, order); !errors.Is(err, certs.ErrProvisioned) {
+		t.Errorf("again: %v", err)
+	}
+	// A new label: the same key, another code, until it is installed as well.
+	order.Relabel = true
+	first := made
+	for range 2 {
+		if made, err = certs.Provision(d, dir, ks, order); err != nil {
+			t.Fatal(err)
+		}
+		order.Relabel = false // a run that was interrupted is taken up
+	}
+	was, err := pki.ParseRecord(first.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, err := pki.ParseRecord(made.Record)
+	if err != nil || !is.Relabel || made.Claim == first.Claim || bytes.Equal(is.Claim, was.Claim) {
+		t.Errorf("relabelled: %+v, %v", is, err)
+	}
+	if id, err := certs.Load(d, dir, ks, time.Now); err != nil || id.Serial() != "GW-0001" {
+		t.Errorf("meanwhile: %v", err)
+	}
+	install(made.Record)
+	if _, err := certs.Provision(d, dir, ks, order); !errors.Is(err, certs.ErrProvisioned) {
+		t.Errorf("after the relabelling: %v", err)
+	}
+}
+
+func TestReplacingIsNeverSilentlyLeftOut(t *testing.T) {
+	a := pkitest.New(t)
+	for n := 1; ; n++ {
+		d := faultdisk.New()
+		bench(t, a, d, facts, false)
+		old, err := disk.ReadFile(d, dir+"/key.pem")
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.CutAt(d.Operations() + n)
+		if bench(t, a, d, facts, true) {
+			break
+		}
+		after := d.AfterCut(uint64(n))
+		if key, err := disk.ReadFile(after, dir+"/key.pem"); err == nil && bytes.Equal(key, old) {
+			if _, err := certs.Load(after, dir, ks, time.Now); err != nil {
+				t.Fatalf("cut at %d: the old key without its certificate: %v", n, err)
+			}
+		}
+		if !bench(t, a, after, facts, true) {
+			t.Fatalf("cut at %d: the second run failed", n)
+		}
+		if key, err := disk.ReadFile(after, dir+"/key.pem"); err != nil || bytes.Equal(key, old) {
+			t.Fatalf("cut at %d: the old key is still there, or %v", n, err)
+		}
+	}
+}
+
 func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
 	a, d := pkitest.New(t), faultdisk.New()
-	request, err := certs.Provision(d, dir, ks, facts, false)
+	request, err := provision(d, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	refused := func(what string, f certs.Factory, says string) {
 		t.Helper()
-		if _, err := certs.Provision(d, dir, ks, f, false); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "-replace") {
+		if _, err := provision(d, f, false); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "-replace") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	other := facts
 	other.Serial = "GW-0002"
 	refused("another gateway in its folder", other, "holds the identity of GW-0001")
-	chain, roots := issue(t, a, request)
-	if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
+	bundle := issue(t, a, request)
+	if err := certs.Install(d, dir, ks, bundle, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	refused("a complete identity", facts, "is provisioned as GW-0001 already")
+	if _, err := provision(d, facts, false); !errors.Is(err, certs.ErrProvisioned) {
+		t.Errorf("a complete identity: %v", err)
+	}
+	refused("another gateway in its folder", other, "holds the identity of GW-0001")
 	if err := d.Remove(filepath.Join(dir, "factory.json")); err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +244,12 @@ func TestAnIdentityIsNeverOverwrittenByAccident(t *testing.T) {
 
 func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 	a, folder := pkitest.New(t), t.TempDir() // on a real disk
-	request, err := certs.Provision(disk.OS, folder, ks, facts, false)
+	request, err := certs.Provision(disk.OS, folder, ks, certs.Order{Factory: facts, Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, roots := issue(t, a, request)
-	if err := certs.Install(disk.OS, folder, ks, chain, roots, time.Now()); err != nil {
+	bundle := issue(t, a, request.Record)
+	if err := certs.Install(disk.OS, folder, ks, bundle, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	key := filepath.Join(folder, "key.pem")
@@ -151,27 +272,28 @@ func TestAKeyThatOthersCanReadIsRefused(t *testing.T) {
 func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 	a, foreign := pkitest.New(t), pkitest.New(t)
 	d := faultdisk.New()
-	request, err := certs.Provision(d, dir, ks, facts, false)
+	request, err := provision(d, facts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, roots := issue(t, a, request)
-	foreignChain, foreignRoots := issue(t, foreign, request)
+	bundle := issue(t, a, request)
+	chain, roots := bundle.Chain, bundle.Roots
+	foreignBundle := issue(t, foreign, request)
 	other := facts
 	other.Serial = "GW-0002"
-	otherRequest, err := certs.Provision(faultdisk.New(), dir, ks, other, false)
+	otherRequest, err := provision(faultdisk.New(), other, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	otherChain, _ := issue(t, a, otherRequest)
+	otherChain := issue(t, a, otherRequest).Chain
 	expired := pki.EncodeCertificates(sign(t, a, request, time.Now().Add(-50*time.Minute), time.Now().Add(-30*time.Minute)), a.Factory.Certificate)
 	for what, tc := range map[string]struct {
 		chain, roots []byte
 		says         string
 	}{
 		"of another key":               {otherChain, roots, "another key"},
-		"of another authority":         {foreignChain, roots, "another authority"},
-		"with another root":            {chain, foreignRoots, "another authority"},
+		"of another authority":         {foreignBundle.Chain, roots, "another authority"},
+		"with another root":            {chain, foreignBundle.Roots, "another authority"},
 		"that has expired":             {expired, roots, "expired on"},
 		"without its intermediate":     {chain[:bytes.Index(chain[1:], []byte("-----BEGIN"))+1], roots, "another authority"},
 		"that is none":                 {[]byte("hello"), roots, "no PEM certificate"},
@@ -179,17 +301,17 @@ func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 		"with a key among the roots":   {chain, append(bytes.Clone(roots), []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")...), "where certificates are expected"},
 		"with an intermediate as leaf": {pki.EncodeCertificates(a.Factory.Certificate), roots, "another key"},
 	} {
-		if err := certs.Install(d, dir, ks, tc.chain, tc.roots, time.Now()); err == nil || !strings.Contains(err.Error(), tc.says) {
+		if err := certs.Install(d, dir, ks, pki.Bundle{Chain: tc.chain, Roots: tc.roots}, time.Now()); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("a chain %s: %v; want %q", what, err, tc.says)
 		}
 		if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
 			t.Fatalf("a chain %s left something behind: %v", what, err)
 		}
 	}
-	if err := certs.Install(d, dir, ks, chain, roots, time.Now()); err != nil {
+	if err := certs.Install(d, dir, ks, bundle, time.Now()); err != nil {
 		t.Errorf("its own chain: %v", err)
 	}
-	if err := certs.Install(faultdisk.New(), dir, ks, chain, roots, time.Now()); !errors.Is(err, certs.ErrNotProvisioned) {
+	if err := certs.Install(faultdisk.New(), dir, ks, bundle, time.Now()); !errors.Is(err, certs.ErrNotProvisioned) {
 		t.Errorf("where nothing was provisioned: %v", err)
 	}
 }
@@ -269,10 +391,10 @@ func TestThePowerMayGoAtEveryWriteOfProvisioning(t *testing.T) {
 // whether it came to its end.
 func bench(t *testing.T, a *pkitest.Authorities, d disk.FS, f certs.Factory, replace bool) bool {
 	t.Helper()
-	request, err := certs.Provision(d, dir, ks, f, replace)
+	request, err := provision(d, f, replace)
 	if err == nil {
-		chain, roots := issue(t, a, request)
-		err = certs.Install(d, dir, ks, chain, roots, time.Now())
+		bundle := issue(t, a, request)
+		err = certs.Install(d, dir, ks, bundle, time.Now())
 	}
 	if err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
 		t.Fatal(err)

@@ -37,10 +37,7 @@ func main() {
 		Commands: append([]cli.Command{
 			{Name: "run", Help: "run the gateway", Setup: run},
 			{Name: "status", Help: "show the running gateway on one screen", Setup: showStatus},
-			{Name: "provision", Help: "give this gateway its identity\n\n" +
-				"First with -serial, -model, -board and -auth: makes the key, which never leaves the\n" +
-				"device, and writes a certificate request. Then with -install DIR: takes over the\n" +
-				"certificate and roots that `penstock-cloud ca issue` wrote to DIR.", Setup: provision},
+			provisionCommand,
 		}, busCommands...),
 	}
 	os.Exit(program.Run(ctx, cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
@@ -101,41 +98,5 @@ func showStatus(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error
 			return enc.Encode(s)
 		}
 		return status.Write(env.Stdout, s)
-	}
-}
-
-func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
-	var p gateway.Provisioning
-	state := fs.String("state", defaultState, "the gateway's state `DIR`")
-	fs.StringVar(&p.Serial, "serial", "", "serial number: 4 to 32 of A-Z, 0-9 and -")
-	fs.StringVar(&p.Model, "model", "", "cim280 (4G) or cim550 (ethernet)")
-	fs.StringVar(&p.Board, "board", "", "the board that this is, such as imx6ul or rpi")
-	fs.StringVar(&p.AuthURL, "auth", "", "`URL` of the auth service, such as https://auth.example.com:8443")
-	fs.BoolVar(&p.Replace, "replace", false, "replace an identity that is already there")
-	csr := fs.String("csr", "", "write the certificate request to `FILE` (default: standard output)")
-	install := fs.String("install", "", "take over certificate and roots from `DIR`")
-	return func(_ context.Context, env cli.Env, args []string) error {
-		switch {
-		case len(args) > 0:
-			return cli.Usagef("unexpected argument %q", args[0])
-		case *install != "":
-			return gateway.Install(*state, *install)
-		case p.Serial == "" || p.Model == "" || p.Board == "" || p.AuthURL == "":
-			return cli.Usagef("-serial, -model, -board and -auth are required, or -install DIR for the second step")
-		}
-		request, err := gateway.Provision(*state, p)
-		if err != nil {
-			return err
-		}
-		if *csr == "" {
-			_, err = env.Stdout.Write(request)
-			return err
-		}
-		f, err := os.Create(*csr)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(request)
-		return errors.Join(err, f.Close())
 	}
 }

@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"penstock/certs"
 	"penstock/certs/keys"
+	"penstock/certs/pki"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
 )
@@ -17,26 +21,78 @@ var identityKeys keys.Store = keys.File{Rand: rand.Reader}
 // Provisioning is what an installer decides about a gateway.
 type Provisioning struct {
 	Serial, Model, Board, AuthURL string
-	Replace                       bool
+	State                         string // the folder that gets the identity
+	Replace, Relabel              bool
 }
 
-// Provision makes the identity in the state folder, as far as the gateway can
-// alone, and returns the certificate request as PEM.
-func Provision(state string, p Provisioning) (request []byte, err error) {
-	f := certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL}
-	return certs.Provision(disk.OS, filepath.Join(state, "identity"), identityKeys, f, p.Replace)
+// Bench is where what a gateway does not keep goes to, and where its certificate
+// comes from.
+type Bench struct {
+	Records string // folder of the records, "" for none
+	Issue   Issue  // asks the authority; nil: the second step comes later
 }
 
-// Install completes the identity with cert.pem and roots.pem of a folder, as
-// `penstock-cloud ca issue` wrote it.
-func Install(state, dir string) error {
-	chain, err := os.ReadFile(filepath.Join(dir, "cert.pem"))
+// Issue has an authority answer a record. The text of its answer is a bundle.
+type Issue func(ctx context.Context, record []byte) (answer []byte, err error)
+
+// Provision gives a gateway its identity: makes it, has it certified, installs it.
+// Without b.Issue it stops after the first step, and answers the record. A gateway
+// that is provisioned already is certs.ErrProvisioned.
+func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err error) {
+	dir := filepath.Join(p.State, "identity")
+	if err := disk.MkdirAll(disk.OS, p.State, 0o755); err != nil {
+		return nil, err
+	}
+	free, err := lock(p.State)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	made, err := certs.Provision(disk.OS, dir, identityKeys, certs.Order{
+		Factory: certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL},
+		Replace: p.Replace, Relabel: p.Relabel, Random: rand.Reader})
+	if err != nil {
+		return nil, err
+	}
+	if b.Records != "" {
+		if err := disk.WriteFile(disk.OS, filepath.Join(b.Records, p.Serial+".csr"), made.Record, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if b.Issue == nil {
+		return made.Record, nil
+	}
+	answer, err := b.Issue(ctx, made.Record)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate of %s: %w; nothing is lost, run the same again", p.Serial, err)
+	}
+	bundle, err := pki.ParseBundle(answer)
+	if err == nil {
+		err = certs.Install(disk.OS, dir, identityKeys, bundle, clock.System.Now())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the certificate of %s: %w", p.Serial, err)
+	}
+	return made.Record, nil
+}
+
+// Install completes the identity in a state folder with the bundle in a file.
+func Install(state, file string) error {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	roots, err := os.ReadFile(filepath.Join(dir, "roots.pem"))
+	bundle, err := pki.ParseBundle(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	free, err := lock(state)
 	if err != nil {
 		return err
 	}
-	return certs.Install(disk.OS, filepath.Join(state, "identity"), identityKeys, chain, roots, clock.System.Now())
+	defer free()
+	return certs.Install(disk.OS, filepath.Join(state, "identity"), identityKeys, bundle, clock.System.Now())
 }
+
+// IsProvisioned tells whether an error says that nothing is left to do.
+func IsProvisioned(err error) bool { return errors.Is(err, certs.ErrProvisioned) }

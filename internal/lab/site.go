@@ -137,18 +137,11 @@ func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
 }
 
 // Provision gives the gateway its identity, as an installer would at a bench:
-// the key is made where the gateway lives, only the request leaves it.
+// the key is made where the gateway lives, only its record leaves it.
 func (s *Site) Provision(ctx context.Context) error {
-	csr, issued := s.path("gateway.csr"), s.path("issued")
-	if err := s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", Serial,
-		"-model", "cim550", "-board", "lab", "-auth", "https://"+s.addresses.Auth, "-csr", csr); err != nil {
-		return err
-	}
-	if err := s.run(ctx, []string{s.Programs.Cloud}, nil, "ca", "issue", "-state", s.path("cloud"),
-		"-model", "cim550", "-board", "lab", "-out", issued, csr); err != nil {
-		return err
-	}
-	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-install", issued)
+	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", Serial,
+		"-model", "cim550", "-board", "lab", "-auth", "https://"+s.addresses.Auth,
+		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.path("cloud")))
 }
 
 // AddUser makes an account for the web page.

@@ -62,24 +62,18 @@ func openWireBackend(ctx context.Context, dir string) (*wireBackend, error) {
 
 // identity makes a gateway and its certificate.
 func (b *wireBackend) identity(ctx context.Context, serial string) (*certs.Identity, error) {
-	dir, issued := filepath.Join(b.dir, serial, "identity"), filepath.Join(b.dir, serial, "issued")
+	dir := filepath.Join(b.dir, serial, "identity")
 	ks := keys.File{Rand: rand.Reader}
-	request, err := certs.Provision(disk.OS, dir, ks, certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://" + wireHost + ":8443"}, false)
+	made, err := certs.Provision(disk.OS, dir, ks, certs.Order{Random: rand.Reader,
+		Factory: certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://" + wireHost + ":8443"}})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := backend.Issue(ctx, b.ca, b.store, request, "cim550", "lab", issued); err != nil {
-		return nil, err
-	}
-	chain, err := os.ReadFile(filepath.Join(issued, "cert.pem"))
+	issued, err := backend.Issue(ctx, b.ca, b.store, made.Record, backend.Order{})
 	if err != nil {
 		return nil, err
 	}
-	roots, err := os.ReadFile(filepath.Join(issued, "roots.pem"))
-	if err != nil {
-		return nil, err
-	}
-	if err := certs.Install(disk.OS, dir, ks, chain, roots, clock.System.Now()); err != nil {
+	if err := certs.Install(disk.OS, dir, ks, issued.Bundle, clock.System.Now()); err != nil {
 		return nil, err
 	}
 	return certs.Load(disk.OS, dir, ks, clock.System.Now)
