@@ -13,6 +13,7 @@ import (
 	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/certs/pki/claim"
+	"penstock/certs/pki/tuf"
 	"penstock/internal/disk"
 )
 
@@ -247,6 +248,11 @@ func Install(fsys disk.FS, dir string, ks keys.Store, b pki.Bundle, now time.Tim
 	for _, c := range whole {
 		if now.After(c.NotAfter) {
 			return fmt.Errorf("the issued chain: %q expired on %s", c.Subject.CommonName, c.NotAfter.Format(time.DateOnly))
+		}
+	}
+	if b.TUFRoot != nil {
+		if _, err := tuf.ParseRoot(b.TUFRoot); err != nil {
+			return fmt.Errorf("the keys that sign roots: %w", err)
 		}
 	}
 	if err := disk.WriteFile(fsys, filepath.Join(dir, rootsFile), b.Roots, 0o644); err != nil {

@@ -40,7 +40,11 @@ func issue(t testing.TB, a *pkitest.Authorities, request []byte) pki.Bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pki.Bundle{Chain: chain, Roots: a.CA.Roots()}
+	pinned, err := a.CA.TUFRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pki.Bundle{Chain: chain, Roots: a.CA.Roots(), TUFRoot: pinned}
 }
 
 // provision makes an identity of those facts and answers its record.
@@ -70,6 +74,9 @@ func TestProvisionedThenInstalledIsAnIdentity(t *testing.T) {
 	}
 	if id.Serial() != "GW-0001" || id.Model() != "cim550" || id.Board() != "lab" || id.AuthURL() != "https://cloud.example:8443" || id.Issuer() != "Penstock Factory Identities" {
 		t.Errorf("%s %s %s %s %s", id.Serial(), id.Model(), id.Board(), id.AuthURL(), id.Issuer())
+	}
+	if st := id.Trust().Status(); st.Fixed || st.Trouble != "" {
+		t.Errorf("the roots: %+v", st)
 	}
 	if p := id.Problem(time.Now()); p != "" {
 		t.Errorf("problem %q", p)
@@ -307,6 +314,12 @@ func TestAChainThatIsNotThisGatewaysIsNotInstalled(t *testing.T) {
 		if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
 			t.Fatalf("a chain %s left something behind: %v", what, err)
 		}
+	}
+	if err := certs.Install(d, dir, ks, pki.Bundle{Chain: chain, Roots: roots, TUFRoot: []byte("{}")}, time.Now()); err == nil || !strings.Contains(err.Error(), "the keys that sign roots") {
+		t.Errorf("with keys that are none: %v", err)
+	}
+	if _, err := certs.Load(d, dir, ks, time.Now); !errors.Is(err, certs.ErrNotProvisioned) {
+		t.Fatalf("keys that are none left something behind: %v", err)
 	}
 	if err := certs.Install(d, dir, ks, bundle, time.Now()); err != nil {
 		t.Errorf("its own chain: %v", err)

@@ -35,6 +35,17 @@ var anywhere = Addresses{Auth: "127.0.0.1:0", Endpoint: "127.0.0.1:0", Web: "127
 // up brings up a site whose first reading is stored.
 func up(t *testing.T, change func(*Site)) *Site {
 	t.Helper()
+	site := prepare(t, change)
+	if err := site.Up(t.Context(), anywhere, testPassword, t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+// prepare makes a site of which nothing runs yet. What runs at the end of the test
+// is killed.
+func prepare(t *testing.T, change func(*Site)) *Site {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("the whole plant is brought up in the long tests only")
 	}
@@ -62,9 +73,6 @@ func up(t *testing.T, change func(*Site)) *Site {
 		}
 		os.RemoveAll(dir)
 	})
-	if err := site.Up(t.Context(), anywhere, testPassword, t.Logf); err != nil {
-		t.Fatal(err)
-	}
 	return site
 }
 
