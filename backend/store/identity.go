@@ -187,7 +187,8 @@ func at(ms int64) time.Time {
 
 const gatewayColumns = `SELECT g.serial, g.model, g.board, g.added,
 	coalesce(p.online, 0), coalesce(p.since, 0), p.state, coalesce(r.revoked, 0), coalesce(r.reason, ''),
-	coalesce((SELECT max(latest) FROM records b WHERE b.gateway = g.serial AND b.kind = 1), 0)
+	max(coalesce((SELECT max(latest) FROM filed b WHERE b.gateway = g.serial AND b.kind = 1), 0),
+		coalesce((SELECT max(latest) FROM arrivals b WHERE b.gateway = g.serial AND b.kind = 1), 0))
 	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revoked r ON r.gateway = g.serial AND r.number = '' `
 
 // Gateways lists every gateway by serial number.

@@ -104,7 +104,8 @@ func (s *Store) blocks(ctx context.Context, f func(c telemetry.Catalogue, readin
 	for rows.Next() {
 		var gateway string
 		var publish sql.RawBytes
-		if err := rows.Scan(&gateway, &publish); err != nil {
+		var latest int64
+		if err := rows.Scan(&gateway, &publish, &latest); err != nil {
 			return err
 		}
 		rec, err := decode.ParseRecord(publish)
@@ -134,7 +135,15 @@ func (s *Store) blocks(ctx context.Context, f func(c telemetry.Catalogue, readin
 	return rows.Err()
 }
 
-const blockColumns = `SELECT gateway, publish FROM records WHERE gateway = ? AND kind = 1 AND readable = 1 `
+// What is asked of the records, of one gateway each.
+const (
+	blockColumns  = `SELECT gateway, publish, latest FROM records WHERE gateway = ? AND kind = 1 AND readable = 1 `
+	blocksOfTime  = `AND latest >= ? AND latest <= ? AND earliest <= ? ORDER BY latest`
+	newestBlocks  = `ORDER BY latest DESC LIMIT ?`
+	gapsOfTime    = `SELECT publish, earliest FROM records WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY earliest`
+	recordCounts  = `SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readable = 0), 0) FROM records WHERE gateway = ?`
+	recordsOfKind = `SELECT (SELECT count(*) FROM filed WHERE gateway = ?1 AND kind = ?2) + (SELECT count(*) FROM arrivals WHERE gateway = ?1 AND kind = ?2)`
+)
 
 // Range lists the readings of a point in [from, to], oldest first.
 func (s *Store) Range(ctx context.Context, gateway, pump, point string, from, to time.Time) ([]Sample, error) {
@@ -153,7 +162,7 @@ func (s *Store) Range(ctx context.Context, gateway, pump, point string, from, to
 			}
 		}
 		return true
-	}, blockColumns+`AND latest >= ? AND latest <= ? AND earliest <= ? ORDER BY latest`,
+	}, blockColumns+blocksOfTime,
 		gateway, from.UnixMilli(), to.Add(longest).UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return nil, fmt.Errorf("readings of %s: %w", gateway, err)
@@ -195,7 +204,7 @@ func (s *Store) Latest(ctx context.Context, gateway string) ([]Value, error) {
 			}
 		}
 		return len(newest) < want
-	}, blockColumns+`ORDER BY latest DESC LIMIT ?`, gateway, most)
+	}, blockColumns+newestBlocks, gateway, most)
 	if err != nil {
 		return nil, fmt.Errorf("the latest readings of %s: %w", gateway, err)
 	}
@@ -224,9 +233,7 @@ func (s *Store) Readings(ctx context.Context, gateway string, f func(Reading)) e
 
 // Gaps lists the gaps that touch [from, to], oldest first.
 func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([]telemetry.Gap, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT publish FROM records
-		WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY earliest`,
-		gateway, from.UnixMilli(), to.UnixMilli())
+	rows, err := s.reader.QueryContext(ctx, gapsOfTime, gateway, from.UnixMilli(), to.UnixMilli())
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +241,8 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 	var gaps []telemetry.Gap
 	for rows.Next() {
 		var publish sql.RawBytes
-		if err := rows.Scan(&publish); err != nil {
+		var earliest int64
+		if err := rows.Scan(&publish, &earliest); err != nil {
 			return nil, err
 		}
 		rec, err := decode.ParseRecord(publish)
@@ -252,20 +260,19 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 
 // Counters count what came from a gateway.
 func (s *Store) Counters(ctx context.Context, gateway string) (c Counters, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readable = 0), 0),
-		(SELECT count(*) FROM oddities o WHERE o.gateway = ?1 AND conflict = 1) FROM records WHERE gateway = ?1`, gateway).
-		Scan(&c.Records, &c.Readings, &c.Unreadable, &c.Conflicts)
+	err = s.reader.QueryRowContext(ctx, recordCounts, gateway).Scan(&c.Records, &c.Readings, &c.Unreadable)
 	if err != nil {
 		return c, err
 	}
 	var nameless int64
-	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM oddities WHERE gateway = ? AND conflict = 0`, gateway).Scan(&nameless)
+	err = s.reader.QueryRowContext(ctx, `SELECT coalesce(sum(conflict = 1), 0), coalesce(sum(conflict = 0), 0) FROM oddities WHERE gateway = ?`, gateway).
+		Scan(&c.Conflicts, &nameless)
 	c.Unreadable += nameless
 	return c, err
 }
 
 // Count is how many records of a kind came from a gateway.
 func (s *Store) Count(ctx context.Context, gateway string, kind wire.Kind) (n int, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FROM records WHERE gateway = ? AND kind = ?`, gateway, int64(kind)).Scan(&n)
+	err = s.reader.QueryRowContext(ctx, recordsOfKind, gateway, int64(kind)).Scan(&n)
 	return n, err
 }

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"penstock/internal/telemetry"
@@ -19,6 +20,10 @@ var ErrClosed = errors.New("the store is closed")
 
 // maxGroup bounds the records that share a commit.
 const maxGroup = 512
+
+// filingRows is how many records may have arrived before they are filed; a test
+// lowers it.
+var filingRows = 8192
 
 // incoming is a publish on its way into a commit. What can be decoded ahead of
 // the commit is.
@@ -133,6 +138,8 @@ func span(b *decode.Block) (earliest, latest int64) {
 // the writing connection's record statements.
 func (s *Store) commitLoop() {
 	defer close(s.stopped)
+	defer s.file()
+	due := filingRows
 	for {
 		var group []*incoming
 		select {
@@ -141,15 +148,7 @@ func (s *Store) commitLoop() {
 		case <-s.stopping:
 			return
 		}
-	gather:
-		for len(group) < maxGroup {
-			select {
-			case in := <-s.incoming:
-				group = append(group, in)
-			default:
-				break gather
-			}
-		}
+		group = s.gather(group)
 		var notes []note
 		err := s.write(context.Background(), func(tx *sql.Tx) (err error) {
 			notes, err = s.insert(tx, group)
@@ -161,10 +160,55 @@ func (s *Store) commitLoop() {
 		for _, in := range group {
 			in.done <- err
 		}
-		if err == nil {
-			s.announce(group, notes)
+		if err != nil {
+			continue
+		}
+		s.announce(group, notes)
+		// A filing that failed is tried again once as many more have arrived.
+		if s.arrived += len(group); s.arrived >= due {
+			s.file()
+			due = s.arrived + filingRows
 		}
 	}
+}
+
+// gather adds what else is ready to a group. A commit costs a flush of the disk
+// however much is in it, so whoever is about to bring a record is given the
+// processor first, until a round brings nobody.
+func (s *Store) gather(group []*incoming) []*incoming {
+	for before := 0; len(group) > before; runtime.Gosched() {
+		before = len(group)
+		for more := true; more && len(group) < maxGroup; {
+			select {
+			case in := <-s.incoming:
+				group = append(group, in)
+			default:
+				more = false
+			}
+		}
+	}
+	return group
+}
+
+// file moves what has arrived to its place, by gateway and name. Nobody's
+// acknowledgement depends on it: records count as soon as they have arrived.
+func (s *Store) file() {
+	if s.arrived == 0 {
+		return
+	}
+	err := s.write(context.Background(), func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO filed SELECT gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish
+			FROM arrivals ORDER BY gateway, epoch, lane, seq`)
+		if err == nil {
+			_, err = tx.Exec(`DELETE FROM arrivals`)
+		}
+		return err
+	})
+	if err != nil {
+		s.log.Error("what has arrived could not be filed; it is kept where it is", "records", s.arrived, "err", err)
+		return
+	}
+	s.arrived = 0
 }
 
 // note is something unusual that a commit met, told once it is committed.
@@ -173,15 +217,20 @@ type note struct {
 	reason string
 }
 
+// prepareRecords makes the committer ready.
+func (s *Store) prepareRecords(ctx context.Context) (err error) {
+	if err := s.writer.QueryRowContext(ctx, `SELECT count(*) FROM arrivals`).Scan(&s.arrived); err != nil {
+		return err
+	}
+	s.arrive, err = s.writer.PrepareContext(ctx, `INSERT INTO arrivals (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
+		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+		WHERE NOT EXISTS (SELECT 1 FROM filed WHERE gateway = ?1 AND epoch = ?2 AND lane = ?3 AND seq = ?4) ON CONFLICT DO NOTHING`)
+	return err
+}
+
 func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) {
 	now := s.clock.Now().UnixMilli()
-	const statement = `INSERT INTO records (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`
-	record, err := tx.Prepare(statement) //nolint:sqlclosecheck // it is closed; put, which uses it, hides that
-	if err != nil {
-		return nil, err
-	}
-	defer record.Close()
+	record := tx.Stmt(s.arrive)
 	for _, in := range group {
 		if in.name == nil {
 			n, err := odd(tx, in, now, false, in.problem.Error())

@@ -70,14 +70,14 @@ type model struct {
 	}
 }
 
-func fill(probs []prob) {
-	for i := range probs {
-		probs[i] = prob{p: one / 2}
+// unlearnt is a model that has met nothing: every decision may go either way.
+var unlearnt = func() (m model) {
+	fill := func(probs []prob) {
+		for i := range probs {
+			probs[i] = prob{p: one / 2}
+		}
 	}
-}
-
-func (m *model) reset() {
-	s := &m.shared
+	s, o := &m.shared, &m.own
 	fill(s.first[:])
 	s.firstSign = prob{p: one / 2}
 	for i := range s.longer {
@@ -91,13 +91,15 @@ func (m *model) reset() {
 			fill(s.sign[i][j][:])
 		}
 	}
-}
+	fill(o.longer[:])
+	fill(o.second[:])
+	fill(o.sign[:])
+	return m
+}()
 
-func (m *model) resetOwn() {
-	fill(m.own.longer[:])
-	fill(m.own.second[:])
-	fill(m.own.sign[:])
-}
+func (m *model) reset() { m.shared = unlearnt.shared }
+
+func (m *model) resetOwn() { m.own = unlearnt.own }
 
 // decide codes one decision of a single probability.
 func decide(c coder, v uint32, p *prob) uint32 {

@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -91,6 +92,9 @@ func ParseBlock(body []byte) (*Block, error) {
 	return b, nil
 }
 
+// decoders are used again: what one learns is far larger than a block.
+var decoders = sync.Pool{New: func() any { return new(columns.Decoder) }}
+
 // unpack puts the packed columns where runs have them in a block without.
 func unpack(pb *wirepb.Block) error {
 	cells := uint64(0)
@@ -106,7 +110,8 @@ func unpack(pb *wirepb.Block) error {
 			return fmt.Errorf("run %d: more than %d numbers", i, wire.MaxCells)
 		}
 	}
-	var d columns.Decoder
+	d := decoders.Get().(*columns.Decoder)
+	defer decoders.Put(d)
 	d.Start(pb.Columns)
 	column := func(deltas []int64) {
 		d.Column(deltas)
