@@ -25,12 +25,17 @@ type testLinks struct {
 	answered int
 	failed   []error
 	spent    bool
+	most     int  // failures after which another link is there; 0: none ever is
+	over     bool // it is
 }
 
 func (l *testLinks) Next() link.Path {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.nexts++
+	if l.over {
+		l.left, l.over = make(chan struct{}), false
+	}
 	return l
 }
 func (l *testLinks) Name() string        { return "test" }
@@ -52,6 +57,9 @@ func (l *testLinks) Failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = append(l.failed, err)
+	if l.over = len(l.failed) == l.most; l.over {
+		close(l.left)
+	}
 }
 func (l *testLinks) History() bool {
 	l.mu.Lock()
@@ -126,6 +134,26 @@ func TestABetterLinkIsTakenWithoutALoss(t *testing.T) {
 		}
 		if _, failed := p.links.verdict(); failed > 0 {
 			t.Error("the link that was left counts as failed", errors.Join(p.links.failed...))
+		}
+	})
+}
+
+// TestAnotherLinkIsNotWaitedFor: the wait after a failure has grown long, and it is
+// no fault of the link that is up next.
+func TestAnotherLinkIsNotWaitedFor(t *testing.T) {
+	play(t, func(p *plant) {
+		p.net.blackHole(true)
+		p.links.most = 6
+		p.start()
+		for n := 0; n < 6; _, n = p.links.verdict() {
+			time.Sleep(time.Second)
+		}
+		p.net.blackHole(false)
+		began := time.Now()
+		time.Sleep(p.s.cfg.Backoff.Min + time.Second)
+		synctest.Wait()
+		if st := p.s.Status(); st.State != Connected {
+			t.Errorf("%v after another link was there it is %v, and tries at %v", time.Since(began), st.State, st.Next)
 		}
 	})
 }

@@ -98,6 +98,11 @@ func (s *Session) Run(ctx context.Context) error {
 			continue
 		}
 		now := clk.Now()
+		select {
+		case <-s.path.Left(): // another link is up, and has done nothing to be waited for
+			s.pacer.reset()
+		default:
+		}
 		if s.good && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
 			s.pacer.herd()
 		}

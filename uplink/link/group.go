@@ -219,8 +219,13 @@ func (g *Group) down(s *state, err error) {
 	s.up, s.since, s.problem, s.successes = false, now, err, 0
 	s.nextProbe = now.Add(g.jitter(probeFirst))
 	g.cfg.Log.Warn("a link is down", "link", s.Name(), "err", err)
-	if g.current != nil && g.current.state == s && len(g.links) > 1 && s.Ready() != nil {
-		g.current.leave() // it cannot carry anything; do not wait for time-outs
+	if g.current == nil || g.current.state != s || len(g.links) == 1 {
+		return
+	}
+	// Without carrier it cannot carry anything: do not wait for time-outs. And for a
+	// link that is up nobody has to wait.
+	if best := g.choose(); s.Ready() != nil || best != s && best.up {
+		g.current.leave()
 	}
 }
 

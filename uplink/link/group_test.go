@@ -164,6 +164,26 @@ func TestThreeFailuresMakeAnotherLinkAndOneDoesNot(t *testing.T) {
 	})
 }
 
+func TestALinkThatIsDownIsLeftForOneThatIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, faultdisk.New(), &fake{name: "ethernet"}, &fake{name: "modem"})
+		defer s.stop()
+		for i, want := range []bool{false, false, true, false, false, false, false} { // the modem is down, too: nothing is better
+			p := s.g.Next()
+			p.Failed(errDead)
+			left := false
+			select {
+			case <-p.Left():
+				left = true
+			default:
+			}
+			if left != want {
+				t.Errorf("after failure %d of %s: left %v", i+1, p.Name(), left)
+			}
+		}
+	})
+}
+
 func TestABetterLinkIsTakenAgainOnceItHasHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eth, lte := &fake{name: "ethernet"}, &fake{name: "modem", good: true}
