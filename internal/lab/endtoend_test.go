@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,6 +24,11 @@ var built = sync.OnceValues(func() (Programs, error) {
 var cleanups []string
 
 func TestMain(m *testing.M) {
+	// Plants wait more than they work: more of them than processors stand side by side.
+	flag.Parse()
+	if n := flag.Lookup("test.parallel"); n.Value.String() == n.DefValue {
+		_ = flag.Set("test.parallel", "6") // it is one of testing's own
+	}
 	code := m.Run()
 	for _, dir := range cleanups {
 		os.RemoveAll(dir)

@@ -56,7 +56,7 @@ const (
 	// slack is how much later than its reading's time a request may reach the
 	// pump: up to telemetry.LateTolerance after its slot, more on a busy machine,
 	// more when the first attempt was not heard.
-	slack = 400 * time.Millisecond
+	slack = 600 * time.Millisecond
 	// rounding: two processes tell the time, and readings carry milliseconds.
 	rounding = 2 * time.Millisecond
 )

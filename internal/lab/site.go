@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +27,9 @@ type Site struct {
 	Discover bool          // the gateway is not told which pumps there are
 	Genibus  int           // MAGNA3 on a GENIbus of their own, from address 32 on
 
-	Hosts string // that the backend is called by; "" for localhost
-	Links string // lines of the gateway's configuration, such as "links: …"
+	Hosts   string // that the backend is called by; "" for localhost
+	Reached string // the host at which gateways find it; "": where it listens
+	Links   string // lines of the gateway's configuration, such as "links: …"
 	// InCloud and InGateway, if any, run a function where the backend and the
 	// gateway live, such as a network namespace; processes that it starts live there.
 	InCloud, InGateway func(func() error) error
@@ -139,8 +141,16 @@ func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
 // Provision gives the gateway its identity, as an installer would at a bench:
 // the key is made where the gateway lives, only its record leaves it.
 func (s *Site) Provision(ctx context.Context) error {
+	auth := s.addresses.Auth
+	if s.Reached != "" {
+		_, port, err := net.SplitHostPort(auth)
+		if err != nil {
+			return err
+		}
+		auth = net.JoinHostPort(s.Reached, port)
+	}
 	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", Serial,
-		"-model", "cim550", "-board", "lab", "-auth", "https://"+s.addresses.Auth,
+		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth,
 		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.path("cloud")))
 }
 
