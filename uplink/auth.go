@@ -186,3 +186,13 @@ func refusedByPeer(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "remote error" || isConnackRefusal(err)
 }
+
+// identityRefused tells whether refusedByPeer holds because of who we are: other
+// answers of the auth service, such as 404, say nothing about a certificate.
+func identityRefused(err error) bool {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden
+	}
+	return refusedByPeer(err)
+}

@@ -35,6 +35,10 @@ type Config struct {
 	// certificate, our roots, the policy. It is asked anew for each connection,
 	// so that a renewed certificate is used from the next one on.
 	TLS func(serverName string) *tls.Config
+	// Outcome, if any, is told what became of the certificate of the configuration
+	// that was made last: nil when the endpoint has let us in, else why it, or the
+	// auth service, refused us as who we are. Called from the session's goroutine.
+	Outcome func(err error)
 
 	// FS and Dir keep what must survive a reboot: assignment.json, session.json.
 	FS  disk.FS

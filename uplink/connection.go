@@ -22,6 +22,7 @@ var (
 	errStalled = errors.New("the endpoint takes records but acknowledges none")
 	errLeave   = errors.New("stopping")
 	errMoved   = errors.New("another link is better")
+	errAgain   = errors.New("there is a new certificate")
 )
 
 // isConnackRefusal tells CONNACK 4 and 5: the endpoint does not want us as who
@@ -82,8 +83,9 @@ func (s *Session) connection(parent context.Context, endpoint string) error {
 	s.set(func(st *Status) { st.State, st.Connections = Connected, st.Connections+1 })
 	s.cfg.Log.Info("connected", "endpoint", endpoint, "session", c.number, "link", c.path.Name())
 	c.path.Answered()
+	s.outcome(nil)
 	err := c.publishAll(parent)
-	if parent.Err() != nil || errors.Is(err, errMoved) {
+	if parent.Err() != nil || left(err) {
 		c.leave()
 	}
 	return fmt.Errorf("endpoint %s: %w", endpoint, err)
@@ -210,6 +212,8 @@ func (c *connection) publishAll(parent context.Context) error {
 			return errLeave
 		case <-c.path.Left():
 			return errMoved
+		case <-c.s.again:
+			return errAgain
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		case f := <-c.acks:

@@ -33,7 +33,8 @@ type Session struct {
 	drains []chan struct{} // guarded by mu; closed when the queue is found empty
 	unread string          // owned by Run: the problem with reading the queue that was logged
 
-	poke chan struct{} // holds one: look at the queue again
+	poke  chan struct{} // holds one: look at the queue again
+	again chan struct{} // holds one: connect anew
 }
 
 // NewSession checks the configuration and reads the cached assignment. It does
@@ -71,6 +72,7 @@ func NewSession(cfg Config) (*Session, error) {
 		pacer:    newPacer(cfg.Backoff, cfg.Rand),
 		status:   Status{State: Stopped, Since: cfg.Clock.Now()},
 		poke:     make(chan struct{}, 1),
+		again:    make(chan struct{}, 1),
 	}
 	s.connect = s.connection
 	return s, nil
@@ -85,15 +87,15 @@ func (s *Session) Run(ctx context.Context) error {
 	said := "" // the last problem that was logged
 	for {
 		s.set(func(st *Status) { st.State, st.Next = Waiting, clk.Now().Add(delay) })
-		if err := clk.Sleep(ctx, delay); err != nil {
+		if err := s.pause(ctx, delay); err != nil {
 			return err
 		}
 		err := s.attempt(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, errMoved) {
-			delay = 0 // another link is there, and waits for us
+		if left(err) {
+			delay = 0 // another link or certificate is there, and waits for us
 			s.set(func(st *Status) { st.InFlight = 0 })
 			continue
 		}
@@ -123,9 +125,46 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
+// Reconnect leaves the connection there is, politely, and makes another at once:
+// there is a new certificate. A wait for the next attempt ends.
+func (s *Session) Reconnect() {
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits before the next attempt, unless Reconnect wants it at once.
+func (s *Session) pause(ctx context.Context, d time.Duration) error {
+	sleep, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-s.again:
+			cancel()
+		case <-sleep.Done():
+		}
+	}()
+	early := s.cfg.Clock.Sleep(sleep, d) != nil && ctx.Err() == nil
+	cancel()
+	<-watched
+	if early {
+		s.pacer.reset()
+	}
+	return ctx.Err()
+}
+
+// left tells whether a connection was ended by ourselves, for a better one.
+func left(err error) bool { return errors.Is(err, errMoved) || errors.Is(err, errAgain) }
+
 // attempt makes one connection and returns why it ended.
 func (s *Session) attempt(ctx context.Context) error {
 	now := s.cfg.Clock.Now()
+	select {
+	case <-s.again: // what there is now is asked for below
+	default:
+	}
 	s.path, s.good = s.cfg.Links.Next(), false
 	s.set(func(st *Status) { st.Link = s.path.Name() })
 	if s.director.wantsToAsk(now) {
@@ -138,7 +177,7 @@ func (s *Session) attempt(ctx context.Context) error {
 	}
 	s.set(func(st *Status) { st.State, st.Endpoint = Connecting, endpoint })
 	err = s.connect(ctx, endpoint)
-	if ctx.Err() == nil && !errors.Is(err, errMoved) {
+	if ctx.Err() == nil && !left(err) {
 		s.director.failed(s.cfg.Clock.Now(), err)
 		s.judge(ctx, err)
 	}
@@ -151,12 +190,22 @@ func (s *Session) attempt(ctx context.Context) error {
 func (s *Session) judge(ctx context.Context, err error) {
 	var wait *waitError
 	var problem *Problem
+	if ctx.Err() == nil && identityRefused(err) {
+		s.outcome(err)
+	}
 	switch {
 	case ctx.Err() != nil || errors.As(err, &wait):
 	case refusedByPeer(err) || errors.As(err, &problem):
 		s.path.Answered()
 	default:
 		s.path.Failed(err)
+	}
+}
+
+// outcome tells what became of our certificate.
+func (s *Session) outcome(err error) {
+	if s.cfg.Outcome != nil {
+		s.cfg.Outcome(err)
 	}
 }
 

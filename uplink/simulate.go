@@ -44,7 +44,7 @@ func (m Simulation) Run(ctx context.Context) error {
 		cfg.Backoff = DefaultBackoff
 	}
 	s := &Session{cfg: cfg, director: newDirector(assignFunc(m.Assign), m.FS, filepath.Clean(m.Dir), log),
-		pacer: newPacer(cfg.Backoff, cfg.Rand), path: usualWay{}, poke: make(chan struct{}, 1)}
+		pacer: newPacer(cfg.Backoff, cfg.Rand), path: usualWay{}, poke: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 	s.connect = func(ctx context.Context, endpoint string) error { return m.Connect(ctx, endpoint, s.proven) }
 	return s.Run(ctx)
 }
