@@ -43,6 +43,14 @@ const (
 	tufRootFile = "tuf-root.json"
 )
 
+// The files of the operational identity in the same folder; certs/operational says
+// what they are.
+const (
+	OperationalFile = "operational.pem"
+	NextFile        = "next.pem"
+	NextKeyFile     = "next.key"
+)
+
 // ErrNotProvisioned: there is no identity, or only a part of one.
 var ErrNotProvisioned = errors.New("this gateway has no identity yet; run penstock provision")
 
