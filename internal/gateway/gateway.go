@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"penstock/certs"
+	"penstock/certs/operational"
 	"penstock/certs/trust"
 	"penstock/fieldbus/poll"
 	"penstock/fieldbus/profile"
@@ -62,7 +63,8 @@ type Gateway struct {
 	log       *slog.Logger
 	started   time.Time
 	time      *timekeeper
-	identity  *certs.Identity
+	identity  *certs.Identity // of the factory
+	enrolled  *operational.Identity
 	trust     *trust.Keeper
 	queue     *queue.Queue
 	buses     []*poll.Bus
@@ -104,11 +106,15 @@ func New(o Options) (*Gateway, error) {
 		return nil, errors.Join(err, g.queue.Close())
 	}
 	g.openTrust()
+	if err := g.openEnrolled(); err != nil {
+		return nil, errors.Join(err, g.queue.Close())
+	}
 	g.session, err = uplink.NewSession(uplink.Config{
 		Serial:  g.identity.Serial(),
 		AuthURL: g.identity.AuthURL(),
 		Queue:   g.queue,
-		TLS:     g.identity.ClientTLS,
+		TLS:     g.enrolled.SessionTLS,
+		Outcome: g.enrolled.Outcome,
 		FS:      disk.OS,
 		Dir:     filepath.Join(o.State, "state"),
 		State:   g.state,
@@ -219,9 +225,14 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	linking := start(func() { g.links.Run(sessionCtx) })
 	keepingTime := start(func() { g.keepTime(sessionCtx) })
 	keepingTrust := start(func() { g.keepTrust(sessionCtx) })
+	enrolling := start(func() { g.enrolled.Run(sessionCtx) })
 	publishing := start(func() {
 		g.time.firstTried(sessionCtx)
-		_ = g.session.Run(sessionCtx) // it ends with its context and not before
+		select {
+		case <-g.enrolled.Ready():
+			_ = g.session.Run(sessionCtx) // it ends with its context and not before
+		case <-sessionCtx.Done():
+		}
 	})
 
 	found := make(chan struct{})
@@ -244,13 +255,18 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	<-recording
 	<-heralding
 	<-commanding
-	drain, cancel := context.WithTimeout(sessionCtx, drainTime)
-	if err := g.session.Drain(drain); err != nil {
-		g.log.Info("what is not delivered waits on disk", "err", err)
+	select {
+	case <-g.enrolled.Ready():
+		drain, cancel := context.WithTimeout(sessionCtx, drainTime)
+		if err := g.session.Drain(drain); err != nil {
+			g.log.Info("what is not delivered waits on disk", "err", err)
+		}
+		cancel()
+	default: // nobody has ever let it in
 	}
-	cancel()
 	hangUp()
 	<-publishing
+	<-enrolling
 	<-linking
 	<-keepingTime
 	<-keepingTrust

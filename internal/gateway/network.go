@@ -104,7 +104,11 @@ func (g *Gateway) probe(ctx context.Context, l link.Link) error {
 			return err
 		}
 	}
-	conn := tls.Client(raw, g.identity.ClientTLS(host))
+	config := g.enrolled.ClientTLS(host)
+	if _, err := g.enrolled.Certificate(); err != nil { // the auth service takes the factory identity, too
+		config = g.identity.ClientTLS(host)
+	}
+	conn := tls.Client(raw, config)
 	return conn.HandshakeContext(ctx)
 }
 

@@ -12,18 +12,14 @@ func (g *Gateway) Snapshot() status.Snapshot {
 	now := g.clock.Now()
 	up := g.session.Status()
 	s := status.Snapshot{
-		Time:    now,
-		Version: g.opts.Version,
-		Started: g.started,
-		Gateway: status.Gateway{Serial: g.identity.Serial(), Model: g.identity.Model(), Board: g.identity.Board()},
-		Identity: status.Identity{
-			Issuer:   g.identity.Issuer(),
-			NotAfter: g.identity.NotAfter(),
-			Problem:  g.identity.Problem(now),
-		},
-		Trust: g.trustStatus(),
+		Time:     now,
+		Version:  g.opts.Version,
+		Started:  g.started,
+		Gateway:  status.Gateway{Serial: g.identity.Serial(), Model: g.identity.Model(), Board: g.identity.Board()},
+		Identity: g.identityStatus(now),
+		Trust:    g.trustStatus(),
 		Uplink: status.Uplink{
-			State:        string(up.State),
+			State:        g.uplinkState(up.State),
 			Since:        up.Since,
 			AuthURL:      g.identity.AuthURL(),
 			Endpoint:     up.Endpoint,

@@ -55,6 +55,7 @@ func (g *Gateway) keepTime(ctx context.Context) {
 		Dial: g.links.Dial, Rand: rand.Reader}
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
+		g.enrolled.Look() // a certificate that was good by the clock may not be
 		g.time.once.Do(func() { close(g.time.tried) })
 	})
 	wg.Wait()

@@ -35,8 +35,26 @@ type Gateway struct {
 	Board  string `json:"board"`
 }
 
-// Identity is the certificate in use.
+// Identity is what the gateway shows of itself to the services: its operational
+// certificate. Without one there is only the factory identity.
 type Identity struct {
+	Issuer   string    `json:"issuer,omitempty"`
+	NotAfter time.Time `json:"not_after,omitzero"`
+	Days     int       `json:"days_left"`
+	// Unproven: it has come, and no service has let it in yet.
+	Unproven bool   `json:"unproven,omitempty"`
+	Problem  string `json:"problem,omitempty"`
+
+	LastAttempt time.Time `json:"last_attempt,omitzero"` // to get another one, since the start
+	LastError   string    `json:"last_error,omitempty"`  // of it, "" when it was good
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	Why         string    `json:"why,omitempty"` // the next attempt is then
+
+	Factory Factory `json:"factory"`
+}
+
+// Factory is the identity that was made with the gateway.
+type Factory struct {
 	Issuer   string    `json:"issuer"`
 	NotAfter time.Time `json:"not_after"`
 	Problem  string    `json:"problem,omitempty"`

@@ -32,7 +32,9 @@ func Write(w io.Writer, s Snapshot) error {
 	if s.Queue.Problem != "" {
 		line("\t%s", s.Queue.Problem)
 	}
-	line("Identity\t%s", s.Identity.text(s.Time))
+	for i, text := range s.Identity.lines(s.Time) {
+		line("%s\t%s", []string{"Identity", ""}[min(i, 1)], text)
+	}
 	line("Trust\t%s", s.Trust.text())
 	if s.Trust.Problem != "" {
 		line("\t%s", s.Trust.Problem)
@@ -140,12 +142,36 @@ func (c Clock) text() string {
 	return fmt.Sprintf("told by %s, %s ago", c.Source, span(c.Age))
 }
 
-func (i Identity) text(now time.Time) string {
-	if i.Problem != "" {
-		return i.Problem
+func (i Identity) lines(now time.Time) (lines []string) {
+	switch {
+	case i.NotAfter.IsZero():
+		lines = append(lines, "factory identity only: no operational certificate yet")
+	default:
+		text := fmt.Sprintf("good until %s (%d days), issued by %s", i.NotAfter.Format(time.DateOnly), i.Days, i.Issuer)
+		if i.Unproven {
+			text += "; new, and not let in yet"
+		}
+		lines = append(lines, text)
 	}
-	return fmt.Sprintf("good until %s (%d days), issued by %s",
-		i.NotAfter.Format(time.DateOnly), int(i.NotAfter.Sub(now).Hours()/24), i.Issuer)
+	if i.Problem != "" {
+		lines = append(lines, i.Problem)
+	}
+	if !i.LastAttempt.IsZero() && i.LastError != "" {
+		lines = append(lines, fmt.Sprintf("last attempt to get another %s ago: %s", span(now.Sub(i.LastAttempt)), i.LastError))
+	}
+	switch {
+	case i.Why == "":
+	case i.NextAttempt.IsZero():
+		lines = append(lines, i.Why)
+	case !i.NextAttempt.After(now):
+		lines = append(lines, "asking for another now: "+i.Why)
+	default:
+		lines = append(lines, fmt.Sprintf("asks for another in %s: %s", span(i.NextAttempt.Sub(now)), i.Why))
+	}
+	if i.Factory.Problem != "" {
+		lines = append(lines, "factory identity: "+i.Factory.Problem)
+	}
+	return lines
 }
 
 func (b Bus) text(now time.Time) string {

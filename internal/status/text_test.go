@@ -16,11 +16,12 @@ func snapshot() status.Snapshot {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	return status.Snapshot{
 		Time: now, Version: "0.1.0", Started: now.Add(-3 * time.Hour),
-		Gateway:  status.Gateway{Serial: "PS-0001", Model: "cim550", Board: "rpi"},
-		Identity: status.Identity{Issuer: "Penstock Gateways", NotAfter: now.Add(90 * 24 * time.Hour)},
-		Trust:    status.Trust{Roots: []string{"Penstock Root", "Penstock Root 2"}, Until: now.Add(29 * 365 * 24 * time.Hour), Version: 3},
-		Clock:    status.Clock{Source: "signed", Age: 2 * time.Hour},
-		Uplink:   status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
+		Gateway: status.Gateway{Serial: "PS-0001", Model: "cim550", Board: "rpi"},
+		Identity: status.Identity{Issuer: "Penstock Operational Certificates", NotAfter: now.Add(90 * 24 * time.Hour), Days: 90,
+			NextAttempt: now.Add(55 * 24 * time.Hour), Why: "renewal begins at 60 % of its life"},
+		Trust:  status.Trust{Roots: []string{"Penstock Root", "Penstock Root 2"}, Until: now.Add(29 * 365 * 24 * time.Hour), Version: 3},
+		Clock:  status.Clock{Source: "signed", Age: 2 * time.Hour},
+		Uplink: status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
 		Queue: status.Queue{Limit: 256 << 20, Lanes: []status.Lane{
 			{Name: "urgent"}, {Name: "history", Records: 1, Bytes: 612, Oldest: now.Add(-61 * time.Second), Dropped: 3}}},
 		Buses: []status.Bus{
@@ -53,8 +54,9 @@ func TestOneScreenSaysWhatATechnicianAsks(t *testing.T) {
 		"PS-0001, model cim550, board rpi",
 		"connected to mqtt.example.com:8883 for 2 h 0 min, 120 records acknowledged",
 		"urgent 0 records; history 1 record (612 bytes, oldest 1 min), 3 dropped; room for 256 MB",
-		"good until 2027-02-22 (90 days), issued by Penstock Gateways",
+		"good until 2027-02-22 (90 days), issued by Penstock Operational Certificates",
 		"Penstock Root, Penstock Root 2 until 2055-11-17, signed, version 3",
+		"asks for another in 55 days: renewal begins at 60 % of its life",
 		"bus1 on /dev/ttyUSB0, 19200 8E1: ok for 3 h 0 min, 41 % busy; frames 8014, no answer 2",
 		"bus2 on /dev/ttyS9, 9600 8N1: there is no such serial port, for 1 min",
 		"bus1-1  Boiler pump, address 1, cim-epump: answers",
@@ -73,15 +75,31 @@ func TestOneScreenSaysWhatATechnicianAsks(t *testing.T) {
 func TestAnOfflineGatewaySaysSinceWhenAndWhy(t *testing.T) {
 	s := snapshot()
 	s.Uplink.State, s.Uplink.LastError = "waiting", "endpoint mqtt.example.com:8883: connection refused"
-	s.Identity.Problem = "expired on 2026-11-01; the gateway keeps polling and storing"
+	s.Identity = status.Identity{Issuer: "Penstock", NotAfter: s.Time.Add(-240 * time.Hour), Problem: "expired on 2026-11-14; the factory identity asks for another",
+		LastAttempt: s.Time.Add(-40 * time.Minute), LastError: "asking https://auth.example.com: connection refused", NextAttempt: s.Time.Add(3 * time.Minute), Why: "the operational certificate expired on 2026-11-14"}
 	s.Trust = status.Trust{Roots: []string{"Penstock Root"}, Fixed: true, Problem: "roots.json: unexpected EOF"}
 	s.Buses = nil
 	var b strings.Builder
 	if err := status.Write(&b, s); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"waiting for 2 h 0 min", "connection refused", "expired on 2026-11-01", "no bus is configured",
+	for _, want := range []string{"waiting for 2 h 0 min", "connection refused", "expired on 2026-11-14; the factory",
+		"last attempt to get another 40 min ago: asking https://auth.example.com: connection refused", "asks for another in 3 min: the operational", "no bus is configured",
 		"Penstock Root; never replaced: the identity has no tuf-root.json", "roots.json: unexpected EOF"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, &b)
+		}
+	}
+}
+
+func TestAGatewayThatIsNotEnrolledSaysWhatItDoesAboutIt(t *testing.T) {
+	s := snapshot()
+	s.Identity = status.Identity{NextAttempt: s.Time, Why: "there is no operational certificate yet", Factory: status.Factory{Problem: "valid only from 2026-11-24; is the clock right?"}}
+	var b strings.Builder
+	if err := status.Write(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"factory identity only: no operational certificate yet", "asking for another now", "factory identity: valid only from 2026-11-24"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not on the screen:\n%s", want, &b)
 		}
