@@ -47,15 +47,13 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 
 	log := cfg.Log.With("role", "auth")
 	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
-		OperationalOnly: cfg.OperationalOnly, EST: est.New(est.Config{Authority: ca, Store: db, Clock: clock.System, Log: log}), Roots: ca, Clock: clock.System, Log: log})
+		EST: est.New(est.Config{Authority: ca, Store: db, Clock: clock.System, Log: log}), Roots: ca, Clock: clock.System, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")
-	check := admitKnown(db)
-	if cfg.OperationalOnly {
-		check = pki.OnlyRole(pki.Operational, check)
-	}
-	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", check), Clock: clock.System, Log: mqttLog})
+	// A factory identity opens enrolment and updates, and nothing else.
+	enrolled := pki.OnlyRole(pki.Operational, admitKnown(db))
+	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", enrolled), Clock: clock.System, Log: mqttLog})
 	if err != nil {
 		return nil, err
 	}

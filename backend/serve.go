@@ -34,11 +34,8 @@ type Config struct {
 	Hosts []string
 	// Where the roles listen, host:port.
 	Auth, Endpoint, Web string
-	// Assignment and endpoint take operational certificates only; a factory identity
-	// then opens enrolment and updates and nothing else.
-	OperationalOnly bool
-	Ready           string // file that receives the addresses as JSON once all of them listen
-	Log             *slog.Logger
+	Ready               string // file that receives the addresses as JSON once all of them listen
+	Log                 *slog.Logger
 }
 
 // Addresses are where the roles listen, port 0 replaced.

@@ -39,8 +39,6 @@ type Store interface {
 type Config struct {
 	Store    Store
 	Endpoint string // that gateways are told, such as mqtts://host:8883
-
-	OperationalOnly bool // assignment takes the operational certificate, not the factory identity
 	// Certificate is what the server shows; it signs the time with its key.
 	Certificate func() (*tls.Certificate, error)
 	Clock       clock.Clock
@@ -61,11 +59,7 @@ type service struct{ Config }
 func New(c Config) http.Handler {
 	s := &service{c}
 	mux := http.NewServeMux()
-	assign := gatewayHandler(s.assign)
-	if c.OperationalOnly {
-		assign = s.only(pki.Operational, assign)
-	}
-	mux.HandleFunc("POST /v1/assignment", s.known(assign))
+	mux.HandleFunc("POST /v1/assignment", s.known(s.only(pki.Operational, s.assign)))
 	mux.HandleFunc("POST /v1/time", s.known(s.time))
 	if c.Roots != nil {
 		mux.HandleFunc("GET /v1/roots", s.known(s.roots))
@@ -117,12 +111,17 @@ func (s *service) known(next gatewayHandler) http.HandlerFunc {
 	}
 }
 
+// advice is what somebody can do who shows a certificate of another role.
+var advice = map[pki.Role]string{
+	pki.Operational: " POST /.well-known/est/simpleenroll issues one for a factory identity.",
+}
+
 // only lets requests pass that were made with a certificate of that role.
 func (s *service) only(role pki.Role, next gatewayHandler) gatewayHandler {
 	return func(w http.ResponseWriter, r *http.Request, g pki.Gateway) {
 		if err := g.Must(role); err != nil {
 			s.Log.Warn("a certificate of the wrong role", "gateway", g.Serial, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
-			problem.Write(w, http.StatusForbidden, err.Error()+" for "+r.URL.Path+".")
+			problem.Write(w, http.StatusForbidden, err.Error()+" for "+r.URL.Path+"."+advice[role])
 			return
 		}
 		next(w, r, g)

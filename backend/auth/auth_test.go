@@ -13,7 +13,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,8 +54,6 @@ type site struct {
 	*registry
 	url     string
 	refused chan error
-
-	operationalOnly atomic.Bool
 }
 
 func serve(t *testing.T) *site {
@@ -78,11 +75,8 @@ func serve(t *testing.T) *site {
 	_, port, _ := net.SplitHostPort(plain.Addr().String())
 	s.url = "https://localhost:" + port
 	quiet := slog.New(slog.DiscardHandler)
-	of := func(operationalOnly bool) http.Handler {
-		return auth.New(auth.Config{Store: s.registry, Certificate: func() (*tls.Certificate, error) { return &server, nil }, Endpoint: "mqtts://cloud.example:8883", OperationalOnly: operationalOnly, Roots: s.CA, Clock: clock.System, Log: quiet})
-	}
-	both := map[bool]http.Handler{false: of(false), true: of(true)}
-	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { both[s.operationalOnly.Load()].ServeHTTP(w, r) }), ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}
+	service := auth.New(auth.Config{Store: s.registry, Certificate: func() (*tls.Certificate, error) { return &server, nil }, Endpoint: "mqtts://cloud.example:8883", Roots: s.CA, Clock: clock.System, Log: quiet})
+	h := &http.Server{Handler: service, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(quiet.Handler(), slog.LevelDebug)}
 	ended := make(chan error, 1)
 	go func() {
 		ended <- h.Serve(pki.Secure(plain, config, pki.DefaultLimits, func(_ net.Addr, err error) { s.refused <- err }))
@@ -163,7 +157,6 @@ func TestAKnownGatewayIsToldItsEndpoint(t *testing.T) {
 // with its factory identity above all, also where assignment takes the other.
 func TestTheTimeIsSignedForEitherIdentity(t *testing.T) {
 	s := serve(t)
-	s.operationalOnly.Store(true)
 	nonce := []byte("sixteen bytes!!!")
 	question, err := json.Marshal(map[string][]byte{"nonce": nonce})
 	if err != nil {
@@ -276,17 +269,12 @@ func TestARevokedGatewayIsRefusedInTheHandshake(t *testing.T) {
 func TestAttackFactoryIdentityOnARouteForTheOperationalOne(t *testing.T) {
 	s := serve(t)
 	factory, operational := s.as(t, s.Gateway(t, "GW-0001")), s.client(t, "GW-0001")
-	s.operationalOnly.Store(true)
 	answer, text := s.ask(t, factory, "POST", "/v1/assignment", "", "")
-	if answer.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "an operational one is required") || strings.Contains(string(text), "mqtts:") {
+	if answer.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "an operational one is required for /v1/assignment. POST /.well-known/est/simpleenroll") || strings.Contains(string(text), "mqtts:") {
 		t.Errorf("the factory identity: %s: %s", answer.Status, text)
 	}
 	if answer, text := s.ask(t, operational, "POST", "/v1/assignment", "", ""); answer.StatusCode != http.StatusOK {
 		t.Errorf("the operational certificate: %s: %s", answer.Status, text)
-	}
-	s.operationalOnly.Store(false) // where there is no enrolment, the one certificate does all
-	if answer, text := s.ask(t, factory, "POST", "/v1/assignment", "", ""); answer.StatusCode != http.StatusOK {
-		t.Errorf("the factory identity, without enrolment: %s: %s", answer.Status, text)
 	}
 }
 

@@ -231,24 +231,33 @@ func (s *Server) issue(ctx context.Context, g pki.Gateway, request *x509.Certifi
 	return leaf, nil
 }
 
-// watchForClones raises an alarm when a gateway enrols with its factory identity
-// although it should have a certificate that is still good: two boards may share
-// one identity. A gateway that lost power while it enrolled comes back with the
-// same key, and one that was in a drawer has nothing that is still good.
+// watchForClones raises an alarm when a gateway enrols a key that is new here with
+// its factory identity, although it should have a certificate that is still good: two
+// boards may share one identity. A gateway that lost power while it enrolled or was
+// renewed comes back with a key that is known, and one that was in a drawer has
+// nothing that is still good.
 func (s *Server) watchForClones(ctx context.Context, g pki.Gateway, key []byte) error {
 	certs, err := s.Store.Certificates(ctx, g.Serial)
 	if err != nil {
 		return err
 	}
 	now := s.Clock.Now()
-	for _, c := range certs {
-		if c.Role == string(pki.Operational) && c.Revoked.IsZero() && now.Before(c.NotAfter) && !bytes.Equal(c.Key, key) {
-			why := fmt.Sprintf("it enrolled anew although a certificate for another key is good until %s", c.NotAfter.Format("2006-01-02"))
-			s.Log.Warn("an identity may be in use twice", "gateway", g.Serial, "why", why)
-			return s.Store.SuspectClone(ctx, g.Serial, why)
+	var other *store.Certificate
+	for i, c := range certs {
+		switch {
+		case c.Role != string(pki.Operational) || !c.Revoked.IsZero():
+		case bytes.Equal(c.Key, key):
+			return nil
+		case now.Before(c.NotAfter):
+			other = &certs[i]
 		}
 	}
-	return nil
+	if other == nil {
+		return nil
+	}
+	why := fmt.Sprintf("it enrolled anew although a certificate for another key is good until %s", other.NotAfter.Format("2006-01-02"))
+	s.Log.Warn("an identity may be in use twice", "gateway", g.Serial, "why", why)
+	return s.Store.SuspectClone(ctx, g.Serial, why)
 }
 
 // bag sends certificates as a PKCS #7 message without signers.

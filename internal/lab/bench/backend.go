@@ -71,15 +71,16 @@ func newBackend(ctx context.Context) (b *testBackend, err error) {
 
 // gateway makes a gateway known and issues its certificate.
 func (b *testBackend) gateway(ctx context.Context, serial string) (tls.Certificate, error) {
-	cert, err := gatewayCertificate(b.ca, serial)
+	return enrolled(ctx, b.ca, b.db, serial)
+}
+
+// enrolled makes a gateway known and issues its operational certificate.
+func enrolled(ctx context.Context, ca *pki.CA, db *store.Store, serial string) (tls.Certificate, error) {
+	cert, err := gatewayCertificate(ca, serial)
 	if err != nil {
 		return cert, err
 	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		return cert, err
-	}
-	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	return cert, b.db.AddGateway(ctx, store.Gateway{Serial: serial, Model: "cim550", Board: "lab"}, store.Certificate{
-		Number: pki.Number(leaf), Role: string(pki.Factory), Key: key[:], DER: leaf.Raw, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter})
+	key := sha256.Sum256(cert.Leaf.RawSubjectPublicKeyInfo)
+	return cert, db.AddGateway(ctx, store.Gateway{Serial: serial, Model: "cim550", Board: "lab"}, store.Certificate{
+		Number: pki.Number(cert.Leaf), Role: string(pki.Operational), Key: key[:], DER: cert.Leaf.Raw, NotBefore: cert.Leaf.NotBefore, NotAfter: cert.Leaf.NotAfter})
 }

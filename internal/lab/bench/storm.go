@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -278,7 +277,7 @@ func handshakesOffered(ctx context.Context) (float64, error) {
 	return float64(made.Load()) / time.Since(began).Seconds(), nil
 }
 
-// gatewayCertificate issues an identity for a client of a measurement.
+// gatewayCertificate issues an operational certificate for a client of a measurement.
 func gatewayCertificate(ca *pki.CA, serial string) (tls.Certificate, error) {
 	key, err := pki.NewKey(rand.Reader)
 	if err != nil {
@@ -288,17 +287,21 @@ func gatewayCertificate(ca *pki.CA, serial string) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	leaf, err := ca.IssueGateway(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), "lab")
+	request, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	chain, err := ca.Chain(leaf)
+	leaf, err := ca.IssueOperational(request)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	c := tls.Certificate{PrivateKey: key}
-	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
-		c.Certificate = append(c.Certificate, block.Bytes)
+	chain, err := ca.ChainOf(leaf)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	c := tls.Certificate{PrivateKey: key, Leaf: leaf}
+	for _, cert := range chain {
+		c.Certificate = append(c.Certificate, cert.Raw)
 	}
 	return c, nil
 }

@@ -17,11 +17,8 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"penstock/backend"
 	"penstock/backend/endpoint"
 	"penstock/backend/store"
-	"penstock/certs"
-	"penstock/certs/keys"
 	"penstock/certs/pki"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
@@ -60,23 +57,16 @@ func openWireBackend(ctx context.Context, dir string) (*wireBackend, error) {
 	return b, err
 }
 
-// identity makes a gateway and its certificate.
-func (b *wireBackend) identity(ctx context.Context, serial string) (*certs.Identity, error) {
-	dir := filepath.Join(b.dir, serial, "identity")
-	ks := keys.File{Rand: rand.Reader}
-	made, err := certs.Provision(disk.OS, dir, ks, certs.Order{Random: rand.Reader,
-		Factory: certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://" + wireHost + ":8443"}})
+// identity makes a gateway known and returns how it connects.
+func (b *wireBackend) identity(ctx context.Context, serial string) (func(serverName string) *tls.Config, error) {
+	cert, err := enrolled(ctx, b.ca, b.store, serial)
 	if err != nil {
 		return nil, err
 	}
-	issued, err := backend.Issue(ctx, b.ca, b.store, made.Record, backend.Order{})
-	if err != nil {
-		return nil, err
-	}
-	if err := certs.Install(disk.OS, dir, ks, issued.Bundle, clock.System.Now()); err != nil {
-		return nil, err
-	}
-	return certs.Load(disk.OS, dir, ks, clock.System.Now)
+	sessions := tls.NewLRUClientSessionCache(4)
+	return func(serverName string) *tls.Config {
+		return pki.ForServer(serverName, func() (*tls.Certificate, error) { return &cert, nil }, b.ca.Pool(), clock.System.Now, sessions)
+	}, nil
 }
 
 // wireLink is a gateway at one end of a cable and the endpoint at the other.
@@ -144,7 +134,7 @@ func (l *wireLink) session(ctx context.Context, q uplink.Queue) (*uplink.Session
 		return nil, err
 	}
 	return uplink.NewSession(uplink.Config{
-		Serial: l.serial, AuthURL: identity.AuthURL(), Queue: q, TLS: identity.ClientTLS, FS: disk.OS, Dir: dir,
+		Serial: l.serial, AuthURL: "https://" + wireHost + ":8443", Queue: q, TLS: identity, FS: disk.OS, Dir: dir,
 		State: func(session uint64, online bool) []byte {
 			return fmt.Appendf(nil, `{"online":%t,"session":%d}`, online, session)
 		},
@@ -182,7 +172,7 @@ func (l *wireLink) peer(ctx context.Context) (mqtt.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		return tls.Client(raw, identity.ClientTLS(wireHost)), nil
+		return tls.Client(raw, identity(wireHost)), nil
 	})
 	c := mqtt.NewClient(o)
 	t := c.Connect()
