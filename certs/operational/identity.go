@@ -37,7 +37,7 @@ type Time interface {
 	Known() bool
 }
 
-// Config is what an Identity needs. Every field is required.
+// Config is what an Identity needs. Fields without another word are required.
 type Config struct {
 	Factory *certs.Identity
 	Keys    keys.Store
@@ -50,7 +50,9 @@ type Config struct {
 	// Changed is told that another certificate is to be used than the session's:
 	// it should connect anew. It must not block.
 	Changed func()
-	Log     *slog.Logger
+	// Failed, if any, is told why an attempt failed. It must not block.
+	Failed func(err error)
+	Log    *slog.Logger
 }
 
 // Identity is a gateway's operational identity. Run keeps it; the other methods may
@@ -310,6 +312,9 @@ func (o *Identity) attempt(ctx context.Context, do step, why string) {
 	}
 	o.pace.attempted(o.cfg.Clock.Now(), h, whole, retryAfter(err))
 	if err != nil {
+		if o.cfg.Failed != nil {
+			o.cfg.Failed(err)
+		}
 		o.cfg.Log.Warn("no operational certificate", "err", err, "retry_in", o.pace.until.Sub(o.cfg.Clock.Now()).Round(time.Second))
 		return
 	}

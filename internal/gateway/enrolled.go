@@ -29,6 +29,7 @@ func (g *Gateway) openEnrolled() error {
 		Time:    g.time,
 		Rand:    mathrand.Float64,
 		Changed: func() { g.session.Reconnect() },
+		Failed:  g.trust.Doubt,
 		Log:     g.log.With("part", "identity"),
 	})
 	return nil
