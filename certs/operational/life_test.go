@@ -21,11 +21,11 @@ func TestAGatewayEnrolsWhenItFirstStarts(t *testing.T) {
 		if got := w.files(); got != "operational.pem" {
 			t.Errorf("in the folder: %s", got)
 		}
-		if st, err := w.disk.Stat(folder_ + "/operational.pem"); err != nil || st.Mode().Perm() != 0o600 {
+		if st, err := w.disk.Stat(identityDir + "/operational.pem"); err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%v, %v", st.Mode(), err)
 		}
 		st := w.o.Status()
-		if !st.Have || st.Days != 89 || st.Unproven || st.Problem != "" || st.LastError != "" || st.NextAttempt.Sub(time.Now()) < 53*day || st.NextAttempt.Sub(time.Now()) > 60*day {
+		if !st.Have || st.Days != 89 || st.Unproven || st.Problem != "" || st.LastError != "" || time.Until(st.NextAttempt) < 53*day || time.Until(st.NextAttempt) > 60*day {
 			t.Errorf("%+v", st)
 		}
 		// And a restart asks nobody.
@@ -47,7 +47,7 @@ func TestAnInstallerDoesNotWaitLong(t *testing.T) {
 		w.answer = away
 		w.start()
 		time.Sleep(100 * time.Millisecond)
-		if st := w.o.Status(); st.Problem == "" || !strings.Contains(st.LastError, "connection refused") || st.NextAttempt.Sub(time.Now()) > time.Second || st.Have {
+		if st := w.o.Status(); st.Problem == "" || !strings.Contains(st.LastError, "connection refused") || time.Until(st.NextAttempt) > time.Second || st.Have {
 			t.Errorf("%+v", st)
 		}
 		time.Sleep(30 * time.Second)
@@ -214,4 +214,45 @@ func refuseOf(c func(*x509.Certificate) bool) func(*x509.Certificate) error {
 		}
 		return nil
 	}
+}
+
+// TestANewCertificateThatIsRefusedIsSetAside: the one before serves on, the new one
+// is tried again later, and what comes of it is the same key's.
+func TestANewCertificateThatIsRefusedIsSetAside(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(day)
+		old := w.lastSession().leaf
+		w.set(func() { w.endpoint = refuseOf(func(c *x509.Certificate) bool { return keyOf(c) != keyOf(old) }) })
+		time.Sleep(60 * day)
+		if s := w.lastSession(); !s.leaf.Equal(old) || part(old, s.at) < 0.6 {
+			t.Fatalf("the last session is of %v, with a certificate until %v", s.at, s.leaf.NotAfter)
+		}
+		st := w.o.Status()
+		if !strings.Contains(st.LastError, "was refused") || st.NextAttempt.IsZero() || !st.NotAfter.Equal(old.NotAfter) {
+			t.Errorf("%+v", st)
+		}
+		if got := w.files(); got != "next.pem operational.pem" {
+			t.Errorf("in the folder: %s", got)
+		}
+		if p := w.o.Status().Problem; p != "" {
+			t.Errorf("a problem before 85 %% of its life: %s", p)
+		}
+		time.Sleep(17 * day)
+		if p := w.o.Status().Problem; !strings.Contains(p, "85 % of its life") {
+			t.Errorf("the problem after 85 %% of its life: %q", p)
+		}
+		w.set(func() { w.endpoint = nil })
+		time.Sleep(2 * day)
+		if s := w.lastSession(); s.leaf.Equal(old) {
+			t.Error("still the old one")
+		}
+		if n := len(w.issued); n != 2 {
+			t.Errorf("certificates for %d keys", n)
+		}
+		if n := len(w.requests("simplereenroll")); n > 40 {
+			t.Errorf("%d requests in some three weeks", n)
+		}
+		w.mustHaveNoAlarm()
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"math"
 	mathrand "math/rand/v2"
 	"net"
 	"slices"
@@ -29,9 +28,9 @@ import (
 )
 
 const (
-	day     = 24 * time.Hour
-	folder_ = "/identity"
-	serial  = "GW-0001"
+	day         = 24 * time.Hour
+	identityDir = "/identity"
+	serial      = "GW-0001"
 )
 
 var ks = keys.File{Rand: rand.Reader}
@@ -109,11 +108,12 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) provision(d disk.FS) {
 	w.t.Helper()
-	request, err := certs.Provision(d, folder_, ks, certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://auth.test"}, false)
+	made, err := certs.Provision(d, identityDir, ks, certs.Order{Random: rand.Reader,
+		Factory: certs.Factory{Serial: serial, Model: "cim550", Board: "lab", AuthURL: "https://auth.test"}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	leaf, err := w.a.CA.IssueGateway(request, "lab")
+	leaf, err := w.a.CA.IssueGateway(made.Record, "lab")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (w *world) provision(d disk.FS) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := certs.Install(d, folder_, ks, chain, w.a.CA.Roots(), time.Now()); err != nil {
+	if err := certs.Install(d, identityDir, ks, pki.Bundle{Chain: chain, Roots: w.a.CA.Roots()}, time.Now()); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -129,12 +129,12 @@ func (w *world) provision(d disk.FS) {
 // start starts the gateway.
 func (w *world) start() {
 	w.t.Helper()
-	factory, err := certs.Load(w.disk, folder_, ks, w.Now)
+	factory, err := certs.Load(w.disk, identityDir, ks, w.Now)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.again = make(chan struct{}, 1)
-	o := Open(Config{Factory: factory, Keys: ks, FS: w.disk, Dir: folder_, Server: w, Clock: clock.System, Time: w, Rand: w.rand.Float64, Log: w.log,
+	o := Open(Config{Factory: factory, Keys: ks, FS: w.disk, Dir: identityDir, Server: w, Clock: clock.System, Time: w, Rand: w.rand.Float64, Log: w.log,
 		Changed: func() {
 			select {
 			case w.again <- struct{}{}:
@@ -372,7 +372,7 @@ func (w *world) lastSession() session {
 }
 
 func (w *world) files() string {
-	entries, err := w.disk.ReadDir(folder_)
+	entries, err := w.disk.ReadDir(identityDir)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -400,5 +400,3 @@ func (w *world) mustHaveNoAlarm() {
 func part(c *x509.Certificate, t time.Time) float64 {
 	return float64(t.Sub(c.NotBefore)) / float64(c.NotAfter.Sub(c.NotBefore))
 }
-
-func near(got, want, within float64) bool { return math.Abs(got-want) <= within }
