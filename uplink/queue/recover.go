@@ -195,6 +195,7 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 	}
 	var t tail
 	var last *segment
+	since := l.cursorStamp // a time before whatever is missing when no segment is left
 	for len(l.segments) > 0 {
 		last = l.segments[len(l.segments)-1]
 		limit := last.size
@@ -207,7 +208,11 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 		if t.records > 0 {
 			break
 		}
-		// It was never confirmed; its number begins the next one.
+		// It was never confirmed, or all of it is damaged; its number begins the
+		// next one.
+		if since == noTime {
+			since = t.max // of its opening
+		}
 		_ = q.remove(segmentName(l.id, last.base, last.previous))
 		l.segments, last = l.segments[:len(l.segments)-1], nil
 	}
@@ -236,7 +241,7 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 		_ = q.remove(segmentName(l.id, first.base, first.previous)) // discarded
 		l.segments = l.segments[1:]
 	}
-	holes, err := q.holes(l, t)
+	holes, err := q.holes(l, t, since, now)
 	if err != nil {
 		return nil, false, err
 	}
@@ -255,8 +260,10 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 	return lost, same, nil
 }
 
-// holes is what the names of a lane's segments, and its end, say is missing.
-func (q *Queue) holes(l *lane, t tail) (holes []span, err error) {
+// holes is what the names of a lane's segments, and its end, say is missing. What
+// is missing at the end may be as late as now; since is a time before all that is
+// missing when no segment is there.
+func (q *Queue) holes(l *lane, t tail, since, now int64) (holes []span, err error) {
 	hole := func(from, to uint64, since, until int64) {
 		holes = append(holes, span{lane: l.id, from: from, to: to, since: since, until: until})
 	}
@@ -277,10 +284,10 @@ func (q *Queue) holes(l *lane, t tail) (holes []span, err error) {
 			hole(s.from, s.to, s.since, s.until)
 		}
 		if t.next < l.next {
-			hole(t.next, l.next-1, t.max, t.max)
+			hole(t.next, l.next-1, t.max, max(t.max, now))
 		}
 	} else if l.cursor+1 < l.next {
-		hole(l.cursor+1, l.next-1, l.cursorStamp, l.cursorStamp)
+		hole(l.cursor+1, l.next-1, since, max(since, now))
 	}
 	return holes, nil
 }
