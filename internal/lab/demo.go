@@ -133,12 +133,7 @@ func (s *Site) Up(ctx context.Context, at Addresses, password string, say func(s
 		{fmt.Sprintf("%d virtual pumps on a virtual serial line, Modbus RTU, 19200 8E1%s", s.Pumps, s.besides()), func() error { return s.StartPumps(ctx) }},
 		{"the gateway", func() error { return s.StartGateway(ctx) }},
 		{"first readings of every pump", func() error { return s.AwaitReadings(ctx) }},
-		{"first reading in the store", func() error {
-			return await(ctx, "the first reading in the store", s.GatewayProc, func() (bool, error) {
-				snap, err := s.Status(ctx)
-				return err == nil && snap.Uplink.Acknowledged > 0, err
-			})
-		}},
+		{"first reading in the store", func() error { return s.AwaitStored(ctx) }},
 	} {
 		t := time.Now()
 		say("  %-84s", step.what)

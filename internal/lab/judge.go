@@ -17,8 +17,11 @@ type Served struct {
 	Raw     int64
 	Quality telemetry.Quality // Good or NotAvailable
 	// Repeated marks an answer to a repetition of the request before it: at
-	// most one of the two is used.
+	// most one of the two is used, unless the first was given up.
 	Repeated bool
+	// Late: the answer came so late that the gateway may have given it up, and need
+	// not have said so where it had promised nothing.
+	Late bool
 	// PerhapsAbsent: the value is Raw, or the pump says that it has none.
 	PerhapsAbsent bool
 }
@@ -40,7 +43,7 @@ type Verdict struct {
 	Stored    int // readings in the store that carry a value or the pump's "not available"
 	Wrong     int // stored, but never served, served otherwise, or older than they say
 	Missing   int // served, yet neither stored nor excused
-	Discarded int // answered too late or damaged; the block says that the slot was not read
+	Discarded int // answered too late or damaged; the block says so where the slot was promised
 	Excused   int // named in a gap record
 	Faults    []string
 }
@@ -57,6 +60,10 @@ const (
 	// pump: up to telemetry.LateTolerance after its slot, more on a busy machine,
 	// more when the first attempt was not heard.
 	slack = 600 * time.Millisecond
+	// unheard is how much later it may be when earlier attempts of the same request
+	// did not reach the pump as frames, as long as no other reading comes between: a
+	// reading has the time of the first attempt.
+	unheard = 3 * time.Second
 	// rounding: two processes tell the time, and readings carry milliseconds.
 	rounding = 2 * time.Millisecond
 )
@@ -107,13 +114,26 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 	accounted := map[int64]bool{}
 	var left [][]Served
 	i := 0
-	for _, r := range readings {
-		// A request reaches the pump after the gateway has noted its time.
-		for i < len(attempts) && attempts[i][0].Asked.Before(r.Time.Add(-rounding)) {
+	for n, r := range readings {
+		// A request reaches the pump after the gateway has noted its time. Of a row
+		// of repetitions the first may have been given up and a later one begun anew.
+		for i < len(attempts) {
+			k := afresh(attempts[i], r.Time)
+			if k == 0 {
+				break
+			}
+			if k > 0 {
+				left, attempts[i] = append(left, attempts[i][:k]), attempts[i][k:]
+				break
+			}
 			left = append(left, attempts[i])
 			i++
 		}
-		matches := i < len(attempts) && !attempts[i][0].Asked.After(r.Time.Add(slack))
+		latest := r.Time.Add(slack)
+		if n+1 < len(readings) && readings[n+1].Time.Add(-rounding).After(latest) {
+			latest = earlier(readings[n+1].Time.Add(-rounding), r.Time.Add(unheard))
+		}
+		matches := i < len(attempts) && !attempts[i][0].Asked.After(latest)
 		switch {
 		case r.Quality == telemetry.Missing && matches:
 			v.Discarded++
@@ -126,10 +146,17 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 			v.compare(key, attempts[i], r)
 		}
 		accounted[g.slot(r.Time)] = g.period > 0
-		if matches {
-			v.Served++
-			i++
+		if !matches {
+			continue
 		}
+		v.Served++
+		if n+1 < len(readings) { // a repetition after that may be the next reading's
+			if k := afresh(attempts[i], readings[n+1].Time); k > 0 {
+				attempts[i] = attempts[i][k:]
+				continue
+			}
+		}
+		i++
 	}
 	for _, as := range append(left, attempts[i:]...) {
 		k := g.slot(as[0].Asked)
@@ -140,6 +167,18 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 		v.Served++
 		v.unstored(key, as, gaps)
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// afresh is the first of some attempts that may have been begun at t; -1: none.
+func afresh(attempts []Served, t time.Time) int {
+	return slices.IndexFunc(attempts, func(s Served) bool { return !s.Asked.Before(t.Add(-rounding)) })
 }
 
 // grid is where the slots of a series lie: at at + k·period.
@@ -219,6 +258,10 @@ func (v *Verdict) unstored(key SeriesKey, attempts []Served, gaps []telemetry.Ga
 		return !asked.Before(g.From.Add(-slack)) && asked.Before(g.To.Add(slack))
 	}) {
 		v.Excused++
+		return
+	}
+	if !slices.ContainsFunc(attempts, func(s Served) bool { return !s.Late }) {
+		v.Discarded++
 		return
 	}
 	v.fault(&v.Missing, "%v: %d served at %s is not stored", key, attempts[0].Raw, asked.Format(time.StampMilli))

@@ -74,6 +74,26 @@ func TestTheJudgeIsNotBlind(t *testing.T) {
 			b[4].Raw = 777
 			return append(a[:5:5], append([]Served{again}, a[5:]...)...), b, nil
 		}},
+		{name: "given up, and asked the same later", discarded: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Quality, a[5].Repeated = telemetry.Missing, true
+			return a, b, nil
+		}},
+		{name: "answered too late, for a slot that was not promised", discarded: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[4].Late = true
+			return a, append(b[:4:4], b[5:]...), nil
+		}},
+		{name: "heard at the third attempt", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[4].Asked, a[4].Sampled = at(4).Add(800*time.Millisecond), at(4).Add(806*time.Millisecond)
+			return a, b, nil
+		}},
+		{name: "stored under a time at which nobody asked", wrong: 1, missing: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[5].Time = at(4).Add(-600 * time.Millisecond)
+			return a, b, nil
+		}},
+		{name: "given up without a word, and asked the same later", missing: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[5].Repeated = true
+			return a, append(b[:4:4], b[5:]...), nil
+		}},
 	} {
 		served, stored := record()
 		served, stored, gaps := tc.change(served, stored)

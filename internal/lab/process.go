@@ -59,7 +59,7 @@ func (p *Process) Kill() {
 // Stop asks it to end and waits; past the context it is killed, which is an
 // error.
 func (p *Process) Stop(ctx context.Context) error {
-	p.signal(syscall.SIGTERM)
+	p.terminate()
 	select {
 	case <-p.done:
 	case <-ctx.Done():
@@ -72,6 +72,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	}
 	return p.err
 }
+
+// terminate asks it to end.
+func (p *Process) terminate() { p.signal(syscall.SIGTERM) }
 
 func (p *Process) signal(s syscall.Signal) {
 	select {

@@ -33,7 +33,12 @@ type Site struct {
 	// InCloud and InGateway, if any, run a function where the backend and the
 	// gateway live, such as a network namespace; processes that it starts live there.
 	InCloud, InGateway func(func() error) error
-	Scenario           string // what happens to them, see PumpsOptions
+	Scenario           string // what happens to the pumps, see PumpsOptions
+
+	// Beside is the site whose backend this one's gateway belongs to, and Number
+	// the gateway's serial number; nil and "": a backend of its own, and Serial.
+	Beside *Site
+	Number string
 
 	PumpsProc, CloudProc, GatewayProc *Process
 	GenibusProc                       *Process // nil: there is none
@@ -49,8 +54,23 @@ type Addresses struct {
 	Web      string `json:"web"`
 }
 
-// Serial is the serial number of the site's gateway.
+// Serial is the serial number of a site's gateway that is given no other.
 const Serial = "LAB-0001"
+
+func (s *Site) serial() string {
+	if s.Number != "" {
+		return s.Number
+	}
+	return Serial
+}
+
+// backend is the site that the backend stands on.
+func (s *Site) backend() *Site {
+	if s.Beside != nil {
+		return s.Beside
+	}
+	return s
+}
 
 func (s *Site) path(elem ...string) string {
 	return filepath.Join(append([]string{s.Dir}, elem...)...)
@@ -63,14 +83,14 @@ func (s *Site) Port() string { return s.path("ttyPUMPS") }
 func (s *Site) ServedLog() string { return s.path("served.jsonl") }
 
 // Database is the backend's store.
-func (s *Site) Database() string { return s.path("cloud", "cloud.db") }
+func (s *Site) Database() string { return s.backend().path("cloud", "cloud.db") }
 
 // Socket is the gateway's local socket. A path of a socket may have no more
 // than 107 bytes, so it does not stand in a deep temporary folder by itself.
 func (s *Site) Socket() string { return s.path("gw.sock") }
 
 // Addresses are known once the backend is up.
-func (s *Site) Addresses() Addresses { return s.addresses }
+func (s *Site) Addresses() Addresses { return s.backend().addresses }
 
 // StartPumps brings up the virtual pumps and waits for their serial port.
 func (s *Site) StartPumps(ctx context.Context) (err error) {
@@ -109,28 +129,16 @@ func (s *Site) genibusLog() string  { return s.path("genibus.jsonl") }
 
 // StartCloud brings up the backend. The first time it listens where ports are
 // free (or at the addresses of At); a restart takes the same ports again.
-func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
-	if s.addresses.Auth != "" {
-		at = s.addresses
-	}
-	ready := s.path("cloud.ready")
-	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (s *Site) StartCloud(ctx context.Context, at Addresses) error {
+	if err := s.LaunchCloud(at); err != nil {
 		return err
 	}
-	hosts := s.Hosts
-	if hosts == "" {
-		hosts = "localhost,127.0.0.1"
-	}
-	err = in(s.InCloud, func() (err error) {
-		s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve", "-hosts", hosts,
-			"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", ready)
-		return err
-	})
-	if err != nil {
-		return err
-	}
+	return s.awaitCloud(ctx)
+}
+
+func (s *Site) awaitCloud(ctx context.Context) error {
 	return await(ctx, "the backend", s.CloudProc, func() (bool, error) {
-		b, err := os.ReadFile(ready)
+		b, err := os.ReadFile(s.ready())
 		if err != nil {
 			return false, err
 		}
@@ -138,10 +146,32 @@ func (s *Site) StartCloud(ctx context.Context, at Addresses) (err error) {
 	})
 }
 
+// ready is the file that the backend writes when it is up.
+func (s *Site) ready() string { return s.path("cloud.ready") }
+
+// LaunchCloud starts the backend and waits for nothing.
+func (s *Site) LaunchCloud(at Addresses) error {
+	if s.addresses.Auth != "" {
+		at = s.addresses
+	}
+	if err := os.Remove(s.ready()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	hosts := s.Hosts
+	if hosts == "" {
+		hosts = "localhost,127.0.0.1"
+	}
+	return in(s.InCloud, func() (err error) {
+		s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve", "-hosts", hosts,
+			"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", s.ready())
+		return err
+	})
+}
+
 // Provision gives the gateway its identity, as an installer would at a bench:
 // the key is made where the gateway lives, only its record leaves it.
 func (s *Site) Provision(ctx context.Context) error {
-	auth := s.addresses.Auth
+	auth := s.Addresses().Auth
 	if s.Reached != "" {
 		_, port, err := net.SplitHostPort(auth)
 		if err != nil {
@@ -149,14 +179,14 @@ func (s *Site) Provision(ctx context.Context) error {
 		}
 		auth = net.JoinHostPort(s.Reached, port)
 	}
-	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", Serial,
+	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", s.serial(),
 		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth,
-		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.path("cloud")))
+		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.backend().path("cloud")))
 }
 
 // AddUser makes an account for the web page.
 func (s *Site) AddUser(ctx context.Context, email, password string) error {
-	return s.run(ctx, []string{s.Programs.Cloud}, strings.NewReader(password+"\n"), "user", "add", "-state", s.path("cloud"), email)
+	return s.run(ctx, []string{s.Programs.Cloud}, strings.NewReader(password+"\n"), "user", "add", "-state", s.backend().path("cloud"), email)
 }
 
 func (s *Site) run(ctx context.Context, program []string, stdin io.Reader, args ...string) error {
@@ -171,6 +201,17 @@ func (s *Site) run(ctx context.Context, program []string, stdin io.Reader, args 
 
 // StartGateway starts the firmware and waits until it answers locally.
 func (s *Site) StartGateway(ctx context.Context) (err error) {
+	if err := s.LaunchGateway(); err != nil {
+		return err
+	}
+	return await(ctx, "the gateway", s.GatewayProc, func() (bool, error) {
+		_, err := s.Status(ctx)
+		return err == nil, err
+	})
+}
+
+// LaunchGateway starts the firmware and waits for nothing.
+func (s *Site) LaunchGateway() error {
 	var config strings.Builder
 	fmt.Fprintf(&config, "report_every: %v\n%sbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n", s.Period, s.Links, s.Port())
 	if !s.Discover {
@@ -191,16 +232,9 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 	argv := append(append([]string{}, s.Programs.Gateway...), "run",
 		"-state", s.path("gateway"), "-config", s.path("gateway.yaml"), "-socket", s.Socket())
 	s.starts = append(s.starts, time.Now())
-	err = in(s.InGateway, func() (err error) {
+	return in(s.InGateway, func() (err error) {
 		s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
 		return err
-	})
-	if err != nil {
-		return err
-	}
-	return await(ctx, "the gateway", s.GatewayProc, func() (bool, error) {
-		_, err := s.Status(ctx)
-		return err == nil, err
 	})
 }
 
@@ -236,6 +270,14 @@ func (s *Site) AwaitReadings(ctx context.Context) error {
 	})
 }
 
+// AwaitStored waits until the endpoint has acknowledged a record.
+func (s *Site) AwaitStored(ctx context.Context) error {
+	return await(ctx, "the first reading in the store", s.GatewayProc, func() (bool, error) {
+		snap, err := s.Status(ctx)
+		return err == nil && snap.Uplink.Acknowledged > 0, err
+	})
+}
+
 // Finish ends a run in the order in which nothing is lost: the pumps stop, the
 // gateway seals and drains what it has and stops, and the backend follows.
 func (s *Site) Finish(ctx context.Context) error {
@@ -260,7 +302,7 @@ func (s *Site) Abandon() {
 // Cloud runs penstock-cloud with a verb on the site's backend, as an operator
 // would, and returns what it printed.
 func (s *Site) Cloud(ctx context.Context, verb string, args ...string) (string, error) {
-	argv := append(strings.Fields(verb), append([]string{"-state", s.path("cloud")}, args...)...)
+	argv := append(strings.Fields(verb), append([]string{"-state", s.backend().path("cloud")}, args...)...)
 	out, err := exec.CommandContext(ctx, s.Programs.Cloud, argv...).CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("penstock-cloud %s: %w\n%s", strings.Join(argv, " "), err, out)

@@ -24,16 +24,16 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 	}
 	defer db.Close()
 	var stored []Stored
-	if err := db.Readings(ctx, Serial, func(r store.Reading) {
+	if err := db.Readings(ctx, s.serial(), func(r store.Reading) {
 		stored = append(stored, Stored{SeriesKey{r.Pump, r.Point}, r.Time, r.Raw, r.Quality})
 	}); err != nil {
 		return Verdict{}, err
 	}
-	gaps, err := db.Gaps(ctx, Serial, time.Unix(0, 0), time.Now().Add(24*time.Hour))
+	gaps, err := db.Gaps(ctx, s.serial(), time.Unix(0, 0), time.Now().Add(24*time.Hour))
 	if err != nil {
 		return Verdict{}, err
 	}
-	catalogue, err := db.Catalogue(ctx, Serial)
+	catalogue, err := db.Catalogue(ctx, s.serial())
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -60,6 +60,10 @@ func (s *Site) Verdict(ctx context.Context) (Verdict, error) {
 // retryWithin is longer than a GENIbus master waits before it tries again, and
 // shorter than any period.
 const retryWithin = 600 * time.Millisecond
+
+// patience is less than a gateway waits for an answer beyond the time that it
+// takes on the wire.
+const patience = 10 * time.Millisecond
 
 // servedOf reads the log of the pumps of a bus and finds, in each answer, the values of the
 // points that the gateway reads. Answers that were damaged or not sent cannot
@@ -93,7 +97,8 @@ func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Se
 				if !wanted(c, p.ID, it.Point.Name) {
 					continue
 				}
-				s := Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled, Repeated: repeated}
+				s := Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled, Repeated: repeated,
+					Late: a.Done.Sub(a.Planned) > patience}
 				if it.Geni != nil {
 					ok = s.fromItems(it, a.Items)
 				} else {
