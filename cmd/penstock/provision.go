@@ -41,6 +41,7 @@ func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error 
 	issue := fs.String("issue", "", "have the record certified by `COMMAND`")
 	patience := fs.Duration("timeout", issuePatience, "give the command so much `TIME`")
 	csr := fs.String("csr", "", "without -issue: write the record to `FILE` (- for standard output)")
+	fs.StringVar(&b.Labels, "label", "", "draw the label into `DIR`, as SERIAL.svg and SERIAL.png")
 	install := fs.String("install", "", "take over the bundle in `FILE`")
 	return func(ctx context.Context, env cli.Env, args []string) error {
 		switch {

@@ -10,6 +10,7 @@ import (
 
 	"penstock/certs"
 	"penstock/certs/keys"
+	"penstock/certs/label"
 	"penstock/certs/pki"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
@@ -28,7 +29,8 @@ type Provisioning struct {
 // Bench is where what a gateway does not keep goes to, and where its certificate
 // comes from.
 type Bench struct {
-	Records string // folder of the records, "" for none
+	Records string // folder of the records, as SERIAL.csr; "" for none
+	Labels  string // folder of the labels, as SERIAL.svg and SERIAL.png; "" for none
 	Issue   Issue  // asks the authority; nil: the second step comes later
 }
 
@@ -55,7 +57,16 @@ func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err
 		return nil, err
 	}
 	if b.Records != "" {
+		if err := os.MkdirAll(b.Records, 0o755); err != nil {
+			return nil, err
+		}
 		if err := disk.WriteFile(disk.OS, filepath.Join(b.Records, p.Serial+".csr"), made.Record, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if b.Labels != "" {
+		l := label.Label{Serial: p.Serial, Model: p.Model, Claim: made.Claim}
+		if err := writeLabel(b.Labels, l); err != nil {
 			return nil, err
 		}
 	}
@@ -74,6 +85,24 @@ func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err
 		return nil, fmt.Errorf("the certificate of %s: %w", p.Serial, err)
 	}
 	return made.Record, nil
+}
+
+// writeLabel draws a label into a folder, for its owner's eyes only: it bears the
+// claim code.
+func writeLabel(dir string, l label.Label) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for suffix, draw := range map[string]func() ([]byte, error){".svg": l.SVG, ".png": l.PNG} {
+		drawn, err := draw()
+		if err != nil {
+			return err
+		}
+		if err := disk.WriteFile(disk.OS, filepath.Join(dir, l.Serial+suffix), drawn, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Install completes the identity in a state folder with the bundle in a file.

@@ -118,6 +118,20 @@ func (b *benchtop) read(elem ...string) string {
 	return string(text)
 }
 
+// code is what the QR code of a label says.
+func (b *benchtop) code(serial string) string {
+	b.t.Helper()
+	path, err := exec.LookPath("zbarimg")
+	if err != nil {
+		b.t.Skip("zbarimg is not installed")
+	}
+	out, err := exec.CommandContext(b.t.Context(), path, "-q", "--raw", b.in("labels", serial+".png")).Output()
+	if err != nil || !strings.HasPrefix(string(out), "PENSTOCK:"+serial+"/") {
+		b.t.Errorf("the label of %s says %q, %v", serial, out, err)
+	}
+	return string(out)
+}
+
 // TestABoardIsProvisionedByOneCommandWhateverInterruptsIt lets the authority's
 // command fail in every way that it has, and runs the same again.
 func TestABoardIsProvisionedByOneCommandWhateverInterruptsIt(t *testing.T) {
@@ -141,11 +155,23 @@ func TestABoardIsProvisionedByOneCommandWhateverInterruptsIt(t *testing.T) {
 	}
 	b.want(b.provision("gw", "PSK-0001", "-issue", "exec sleep 60", "-timeout", "200ms"), 1, "gave no answer in 200ms")
 	key := b.read("gw", "identity", "key.pem")
-	b.want(b.provision("gw", "PSK-0001", "-issue", good), 0, "PSK-0001 is provisioned", "may come in until")
+	b.want(b.provision("gw", "PSK-0001", "-issue", "exit 1", "-label", b.in("labels")), 1)
+	label := b.code("PSK-0001")
+	b.want(b.provision("gw", "PSK-0001", "-issue", good, "-label", b.in("labels")), 0, "PSK-0001 is provisioned", "may come in until")
 	if b.read("gw", "identity", "key.pem") != key {
 		t.Error("the key is another one")
 	}
+	if b.code("PSK-0001") != label {
+		t.Error("the label is another one")
+	}
 	b.want(b.provision("gw", "PSK-0001", "-issue", "exit 1"), 0, "provisioned already")
+	// The label was lost. What interrupts the making of a new one changes nothing, either.
+	b.want(b.provision("gw", "PSK-0001", "-issue", good+" >/dev/null; exit 1", "-relabel", "-label", b.in("labels")), 1)
+	second := b.code("PSK-0001")
+	b.want(b.provision("gw", "PSK-0001", "-issue", good, "-label", b.in("labels")), 0, "is provisioned")
+	if second == label || b.code("PSK-0001") != second {
+		t.Errorf("the labels say %s, %s and %s", label, second, b.code("PSK-0001"))
+	}
 	if n := strings.Count(b.cloud("ca", "list").out, "PSK-0001"); n != 1 {
 		t.Errorf("%d certificates of PSK-0001 are in the registry", n)
 	}

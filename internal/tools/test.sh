@@ -11,6 +11,7 @@ step() { printf '\n== %s\n' "$*"; }
 needs() {
   cat <<'END'
 chromium           command -v chromium
+e2fsprogs          command -v mke2fs && command -v debugfs
 fonts-dejavu-core  test -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 curl               command -v curl
 gcc                command -v cc
@@ -19,6 +20,7 @@ libmodbus-dev      test -e /usr/include/modbus/modbus.h
 mbpoll             command -v mbpoll
 mosquitto          test -x /usr/sbin/mosquitto
 openssl            command -v openssl
+librsvg2-bin       command -v rsvg-convert
 protobuf-compiler  test -x /usr/bin/protoc
 python3-protobuf   /usr/bin/python3 -c 'import google.protobuf'
 python3-pymodbus   /usr/bin/python3 -c 'import pymodbus'
@@ -28,6 +30,7 @@ qemu-user-static   command -v qemu-arm-static
 swtpm              command -v swtpm
 tpm2-openssl       test -e "$(openssl version -m | cut -d'"' -f2)/tpm2.so"
 tpm2-tools         command -v tpm2_createprimary && command -v tpm2_print
+zbar-tools         command -v zbarimg
 END
 }
 missing() {
