@@ -4,7 +4,8 @@
 // The identity folder is written once, at the bench, by `penstock provision`:
 //
 //	factory.json  serial number, model, board, address of the auth service
-//	key.pem       private key, P-256, readable by its owner only
+//	keys.json     where the keys are, TPM or file, and why (see certs/keys)
+//	key.pem       private key, P-256, or what the TPM needs to have it back; for its owner only
 //	cert.pem      certificate and intermediates, leaf first
 //	roots.pem     the authorities that servers must come from, until others follow (certs/trust)
 //	tuf-root.json the keys that may sign those others, where the authority has such

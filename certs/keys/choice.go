@@ -221,14 +221,3 @@ func (c *Choice) Status() Status {
 	}
 	return s
 }
-
-// String says it in a line.
-func (s Status) String() string {
-	switch s.Kind {
-	case InTPM:
-		return "in the TPM"
-	case InFile:
-		return "in a file: " + s.Because
-	}
-	return "none yet"
-}

@@ -155,8 +155,8 @@ func TestAnOperatorMayInsist(t *testing.T) {
 	if _, text, err := c.Create(); err != nil || kindOf(t, text) != keys.InFile {
 		t.Errorf("he wants a file: %s, %v", text, err)
 	}
-	if s := c.Status().String(); s != "in a file: the operator wanted it" {
-		t.Errorf("the status is %q", s)
+	if s := c.Status(); s.Kind != keys.InFile || s.Because != "the operator wanted it" {
+		t.Errorf("the status is %+v", s)
 	}
 	c.Want = keys.InTPM
 	if _, _, err := c.Create(); err == nil || !strings.Contains(err.Error(), "-replace") {

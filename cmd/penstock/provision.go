@@ -36,6 +36,7 @@ func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error 
 	fs.StringVar(&p.Model, "model", "", "cim280 (4G) or cim550 (ethernet)")
 	fs.StringVar(&p.Board, "board", "", "the board that this is, such as imx6ul or rpi")
 	fs.StringVar(&p.AuthURL, "auth", "", "`URL` of the auth service, such as https://auth.example.com:8443")
+	fs.StringVar(&p.Keys, "keys", "", "keep keys in `WHERE`: file, or tpm and nowhere else (default: the TPM if it works)")
 	fs.BoolVar(&p.Replace, "replace", false, "replace an identity that is already there, for ever")
 	fs.BoolVar(&p.Relabel, "relabel", false, "make a new claim code for a gateway that is provisioned; its old label is void")
 	issue := fs.String("issue", "", "have the record certified by `COMMAND`")
@@ -53,6 +54,8 @@ func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error 
 			return cli.Usagef("-serial, -model, -board and -auth are required, or -install FILE for the second step")
 		case (*issue == "") == (*csr == ""):
 			return cli.Usagef("who certifies it? Give -issue COMMAND, or -csr FILE to have it done elsewhere")
+		case p.Keys != "" && p.Keys != "file" && p.Keys != "tpm":
+			return cli.Usagef("-keys %q is not allowed; allowed: file, tpm", p.Keys)
 		case *patience <= 0:
 			return cli.Usagef("-timeout %v; a command takes some time", *patience)
 		}
@@ -67,9 +70,10 @@ func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error 
 		case err != nil:
 			return err
 		case *issue != "":
-			fmt.Fprintf(env.Stdout, "%s is provisioned\n", p.Serial)
+			fmt.Fprintf(env.Stdout, "%s is provisioned; its key is %s\n", p.Serial, gateway.KeysOf(p.State))
 			return nil
 		}
+		fmt.Fprintf(env.Stderr, "the key of %s is %s\n", p.Serial, gateway.KeysOf(p.State))
 		return writeRecord(env, *csr, record)
 	}
 }

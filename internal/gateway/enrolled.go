@@ -21,7 +21,7 @@ func (g *Gateway) openEnrolled() error {
 	}
 	g.enrolled = operational.Open(operational.Config{
 		Factory: g.identity,
-		Keys:    identityKeys,
+		Keys:    g.keys,
 		FS:      disk.OS,
 		Dir:     filepath.Join(g.opts.State, "identity"),
 		Server:  server,

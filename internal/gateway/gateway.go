@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"penstock/certs"
+	"penstock/certs/keys"
 	"penstock/certs/operational"
 	"penstock/certs/trust"
 	"penstock/fieldbus/poll"
@@ -63,6 +64,7 @@ type Gateway struct {
 	log       *slog.Logger
 	started   time.Time
 	time      *timekeeper
+	keys      *keys.Choice
 	identity  *certs.Identity // of the factory
 	enrolled  *operational.Identity
 	trust     *trust.Keeper
@@ -82,11 +84,12 @@ type Gateway struct {
 // port and no connection yet. Run closes what it opened.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{opts: o, clock: clock.System, log: o.Log, started: clock.System.Now()}
+	g.keys = keysOf(o.State, "")
 	err := g.openTime()
 	if err != nil {
 		return nil, err
 	}
-	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), identityKeys, g.time.Now); err != nil {
+	if g.identity, err = certs.Load(disk.OS, filepath.Join(o.State, "identity"), g.keys, g.time.Now); err != nil {
 		return nil, err
 	}
 	g.furnish()

@@ -16,13 +16,11 @@ import (
 	"penstock/internal/disk"
 )
 
-// identityKeys is where the gateway's keys are.
-var identityKeys keys.Store = keys.File{Rand: rand.Reader}
-
 // Provisioning is what an installer decides about a gateway.
 type Provisioning struct {
 	Serial, Model, Board, AuthURL string
 	State                         string // the folder that gets the identity
+	Keys                          string // where its keys must be: "file" or "tpm"; "": where the machine keeps them best
 	Replace, Relabel              bool
 }
 
@@ -50,7 +48,8 @@ func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err
 		return nil, err
 	}
 	defer free()
-	made, err := certs.Provision(disk.OS, dir, identityKeys, certs.Order{
+	ks := keysOf(p.State, keys.Kind(p.Keys))
+	made, err := certs.Provision(disk.OS, dir, ks, certs.Order{
 		Factory: certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL},
 		Replace: p.Replace, Relabel: p.Relabel, Random: rand.Reader})
 	if err != nil {
@@ -79,7 +78,7 @@ func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err
 	}
 	bundle, err := pki.ParseBundle(answer)
 	if err == nil {
-		err = certs.Install(disk.OS, dir, identityKeys, bundle, clock.System.Now())
+		err = certs.Install(disk.OS, dir, ks, bundle, clock.System.Now())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the certificate of %s: %w", p.Serial, err)
@@ -120,7 +119,7 @@ func Install(state, file string) error {
 		return err
 	}
 	defer free()
-	return certs.Install(disk.OS, filepath.Join(state, "identity"), identityKeys, bundle, clock.System.Now())
+	return certs.Install(disk.OS, filepath.Join(state, "identity"), keysOf(state, ""), bundle, clock.System.Now())
 }
 
 // IsProvisioned tells whether an error says that nothing is left to do.

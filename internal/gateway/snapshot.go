@@ -18,6 +18,7 @@ func (g *Gateway) Snapshot() status.Snapshot {
 		Gateway:  status.Gateway{Serial: g.identity.Serial(), Model: g.identity.Model(), Board: g.identity.Board()},
 		Identity: g.identityStatus(now),
 		Trust:    g.trustStatus(),
+		Keys:     keysStatus(g.keys.Status()),
 		Uplink: status.Uplink{
 			State:        g.uplinkState(up.State),
 			Since:        up.Since,

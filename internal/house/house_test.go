@@ -171,6 +171,20 @@ func TestLinkedDependencies(t *testing.T) {
 	}
 }
 
+// TestTheFirmwareDoesWithoutATPM: the build tag notpm leaves out all that is for one.
+func TestTheFirmwareDoesWithoutATPM(t *testing.T) {
+	for _, p := range list(t, []string{"GOOS=linux", "GOARCH=arm", "CGO_ENABLED=0", "GOFLAGS=-tags=notpm"}, "-deps", "./cmd/penstock") {
+		if strings.Contains(p.ImportPath, "tpm") {
+			t.Errorf("it links %s", p.ImportPath)
+		}
+	}
+	cmd := exec.Command("go", "build", "-tags", "notpm", "-o", os.DevNull, "./cmd/penstock")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // calls finds calls of the form x.Sel(...) in the Go files of dir.
 func calls(t *testing.T, dir string, tests bool, visit func(x, sel, pos string, call *ast.CallExpr)) {
 	t.Helper()

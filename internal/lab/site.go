@@ -169,7 +169,8 @@ func (s *Site) LaunchCloud(at Addresses) error {
 }
 
 // Provision gives the gateway its identity, as an installer would at a bench:
-// the key is made where the gateway lives, only its record leaves it.
+// the key is made where the gateway lives, only its record leaves it. This machine's
+// TPM, if there is one, is not the lab's to use.
 func (s *Site) Provision(ctx context.Context) error {
 	auth := s.Addresses().Auth
 	if s.Reached != "" {
@@ -180,7 +181,7 @@ func (s *Site) Provision(ctx context.Context) error {
 		auth = net.JoinHostPort(s.Reached, port)
 	}
 	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", s.serial(),
-		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth,
+		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth, "-keys", "file",
 		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.backend().path("cloud")))
 }
 

@@ -19,6 +19,7 @@ type Snapshot struct {
 	Started  time.Time `json:"started"`
 	Gateway  Gateway   `json:"gateway"`
 	Identity Identity  `json:"identity"`
+	Keys     Keys      `json:"keys"`
 	Trust    Trust     `json:"trust"`
 	Clock    Clock     `json:"clock"`
 	Uplink   Uplink    `json:"uplink"`
@@ -67,6 +68,13 @@ type Trust struct {
 	Version int64     `json:"version"`        // that was signed; 0: as the bench left them
 	Fixed   bool      `json:"fixed,omitempty"`
 	Problem string    `json:"problem,omitempty"`
+}
+
+// Keys is where the gateway's private keys are.
+type Keys struct {
+	Store   string `json:"store"`             // "file" or "tpm"; "": there is none yet
+	Because string `json:"because,omitempty"` // that was chosen
+	Problem string `json:"problem,omitempty"` // why a key could not be used the last time
 }
 
 // Clock is how the gateway knows the time.

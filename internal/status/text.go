@@ -35,6 +35,10 @@ func Write(w io.Writer, s Snapshot) error {
 	for i, text := range s.Identity.lines(s.Time) {
 		line("%s\t%s", []string{"Identity", ""}[min(i, 1)], text)
 	}
+	line("Keys\t%s", s.Keys)
+	if s.Keys.Problem != "" {
+		line("\t%s", s.Keys.Problem)
+	}
 	line("Trust\t%s", s.Trust.text())
 	if s.Trust.Problem != "" {
 		line("\t%s", s.Trust.Problem)
@@ -140,6 +144,17 @@ func (c Clock) text() string {
 		return fmt.Sprintf("told by the auth service, signed, %s ago", span(c.Age))
 	}
 	return fmt.Sprintf("told by %s, %s ago", c.Source, span(c.Age))
+}
+
+// String says it in a line.
+func (k Keys) String() string {
+	switch k.Store {
+	case "tpm":
+		return "in the TPM"
+	case "file":
+		return "in a file: " + k.Because
+	}
+	return "none yet"
 }
 
 func (i Identity) lines(now time.Time) (lines []string) {

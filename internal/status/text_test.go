@@ -20,6 +20,7 @@ func snapshot() status.Snapshot {
 		Identity: status.Identity{Issuer: "Penstock Operational Certificates", NotAfter: now.Add(90 * 24 * time.Hour), Days: 90,
 			NextAttempt: now.Add(55 * 24 * time.Hour), Why: "renewal begins at 60 % of its life"},
 		Trust:  status.Trust{Roots: []string{"Penstock Root", "Penstock Root 2"}, Until: now.Add(29 * 365 * 24 * time.Hour), Version: 3},
+		Keys:   status.Keys{Store: "file", Because: "there is no TPM 2.0: open /dev/tpmrm0: no such file or directory"},
 		Clock:  status.Clock{Source: "signed", Age: 2 * time.Hour},
 		Uplink: status.Uplink{State: "connected", Since: now.Add(-2 * time.Hour), Endpoint: "mqtt.example.com:8883", Session: 4, Acknowledged: 120},
 		Queue: status.Queue{Limit: 256 << 20, Lanes: []status.Lane{
@@ -57,6 +58,7 @@ func TestOneScreenSaysWhatATechnicianAsks(t *testing.T) {
 		"good until 2027-02-22 (90 days), issued by Penstock Operational Certificates",
 		"Penstock Root, Penstock Root 2 until 2055-11-17, signed, version 3",
 		"asks for another in 55 days: renewal begins at 60 % of its life",
+		"in a file: there is no TPM 2.0: open /dev/tpmrm0",
 		"bus1 on /dev/ttyUSB0, 19200 8E1: ok for 3 h 0 min, 41 % busy; frames 8014, no answer 2",
 		"bus2 on /dev/ttyS9, 9600 8N1: there is no such serial port, for 1 min",
 		"bus1-1  Boiler pump, address 1, cim-epump: answers",
@@ -118,5 +120,19 @@ func TestASnapshotSurvivesItsJSON(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAKeyInATPMThatFailsIsShown(t *testing.T) {
+	s := snapshot()
+	s.Keys = status.Keys{Store: "tpm", Because: "it worked when the first key was made", Problem: "the TPM has not answered for 20s; it may need a power cycle"}
+	var b strings.Builder
+	if err := status.Write(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"in the TPM\n", "the TPM has not answered for 20s"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, &b)
+		}
 	}
 }
