@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"penstock/internal/telemetry"
@@ -55,16 +56,65 @@ type index struct {
 //
 // publish is not used after Append returns.
 func (s *Store) Append(ctx context.Context, gateway string, publish []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	in := prepare(gateway, publish, s.clock.Now())
-	select {
-	case s.incoming <- in:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.stopping:
+	if !s.inbox.put(in) {
 		return ErrClosed
 	}
-	// It is in a commit now, which will end: publish is in use until then.
+	// It will be in a commit, which will end: publish is in use until then.
 	return <-in.done
+}
+
+// inbox is what waits for the committer.
+type inbox struct {
+	mu      sync.Mutex
+	waiting []*incoming
+	closed  bool
+	bell    chan struct{} // holds one: there may be more, or it was closed
+}
+
+// put answers false once the inbox is closed.
+func (b *inbox) put(in *incoming) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.waiting = append(b.waiting, in)
+	b.ring()
+	return true
+}
+
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.ring()
+}
+
+func (b *inbox) ring() {
+	select {
+	case b.bell <- struct{}{}:
+	default:
+	}
+}
+
+// take moves what waits into group, as far as it has room, and tells whether
+// more can come.
+func (b *inbox) take(group []*incoming) ([]*incoming, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := min(maxGroup-len(group), len(b.waiting))
+	group = append(group, b.waiting[:n]...)
+	rest := copy(b.waiting, b.waiting[n:])
+	clear(b.waiting[rest:])
+	b.waiting = b.waiting[:rest]
+	if rest > 0 {
+		b.ring()
+	}
+	return group, rest > 0 || !b.closed
 }
 
 // prepare decodes what the columns need.
@@ -81,13 +131,10 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 	}
 	switch rec.Kind {
 	case wire.KindBlock:
-		b, err := decode.ParseBlock(rec.Body)
-		if err != nil {
-			in.problem = err
-			return in
-		}
-		in.index.readings = b.Readings()
-		in.index.earliest, in.index.latest = span(b)
+		in.problem = decode.CheckBlock(rec.Body, func(b *decode.Block) {
+			in.index.readings = b.Readings()
+			in.index.earliest, in.index.latest = span(b)
+		})
 	case wire.KindCatalogue:
 		_, name, err := decode.ParseCatalogue(rec.Body)
 		if err != nil {
@@ -134,21 +181,19 @@ func span(b *decode.Block) (earliest, latest int64) {
 	return earliest, latest
 }
 
-// commitLoop gathers what waits and commits it together. It is the only user of
-// the writing connection's record statements.
+// commitLoop gathers what waits and commits it together, until the inbox is closed
+// and empty. It is the only user of the writing connection's record statements.
 func (s *Store) commitLoop() {
 	defer close(s.stopped)
 	defer s.file()
 	due := filingRows
-	for {
-		var group []*incoming
-		select {
-		case in := <-s.incoming:
-			group = append(group, in)
-		case <-s.stopping:
-			return
+	group := make([]*incoming, 0, maxGroup)
+	for more := true; more; {
+		<-s.inbox.bell
+		clear(group)
+		if group, more = s.gather(group[:0]); len(group) == 0 {
+			continue
 		}
-		group = s.gather(group)
 		var notes []note
 		err := s.write(context.Background(), func(tx *sql.Tx) (err error) {
 			notes, err = s.insert(tx, group)
@@ -172,22 +217,17 @@ func (s *Store) commitLoop() {
 	}
 }
 
-// gather adds what else is ready to a group. A commit costs a flush of the disk
-// however much is in it, so whoever is about to bring a record is given the
-// processor first, until a round brings nobody.
-func (s *Store) gather(group []*incoming) []*incoming {
-	for before := 0; len(group) > before; runtime.Gosched() {
-		before = len(group)
-		for more := true; more && len(group) < maxGroup; {
-			select {
-			case in := <-s.incoming:
-				group = append(group, in)
-			default:
-				more = false
-			}
+// gather makes a group of what waits. A commit costs a flush of the disk however
+// much is in it, so whoever is about to bring a record is given the processor
+// first, until a round brings nobody.
+func (s *Store) gather(group []*incoming) (_ []*incoming, more bool) {
+	for {
+		before := len(group)
+		if group, more = s.inbox.take(group); len(group) == before || len(group) == maxGroup {
+			return group, more
 		}
+		runtime.Gosched()
 	}
-	return group
 }
 
 // file moves what has arrived to its place, by gateway and name. Nobody's

@@ -34,7 +34,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
-	"sync"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver
@@ -52,10 +51,8 @@ type Store struct {
 	writer *sql.DB // one connection
 	reader *sql.DB
 
-	incoming chan *incoming // to the committer
-	stopping chan struct{}
-	stopped  chan struct{}
-	stop     sync.Once
+	inbox   inbox
+	stopped chan struct{} // the committer has
 
 	// The committer's.
 	arrive  *sql.Stmt
@@ -69,7 +66,7 @@ type Store struct {
 // Open opens the database at path, makes it when there is none, and brings its
 // schema up to date.
 func Open(ctx context.Context, path string, clk clock.Clock, log *slog.Logger) (*Store, error) {
-	s := &Store{clock: clk, log: log, incoming: make(chan *incoming), stopping: make(chan struct{}), stopped: make(chan struct{})}
+	s := &Store{clock: clk, log: log, inbox: inbox{bell: make(chan struct{}, 1)}, stopped: make(chan struct{})}
 	var err error
 	// The pages that commits write are kept at hand, and go from the log to their
 	// places once for many commits.
@@ -118,7 +115,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 
 // Close commits what waits and closes the database.
 func (s *Store) Close() error {
-	s.stop.Do(func() { close(s.stopping) })
+	s.inbox.close()
 	<-s.stopped
 	err := s.reader.Close()
 	if e := s.writer.Close(); err == nil {

@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,47 +58,86 @@ func (b *Block) Readings() (n int) {
 
 // ParseBlock reads a body of wire.KindBlock.
 func ParseBlock(body []byte) (*Block, error) {
-	if len(body) > wire.MaxRecord {
-		return nil, fmt.Errorf("block: %d bytes, more than %d", len(body), wire.MaxRecord)
-	}
-	var pb wirepb.Block
-	if err := proto.Unmarshal(body, &pb); err != nil {
-		return nil, fmt.Errorf("block: %w", err)
-	}
+	p := parsers.Get().(*parser)
+	defer parsers.Put(p)
 	b := &Block{}
-	if copy(b.Catalogue[:], pb.Catalogue) != len(b.Catalogue) || len(pb.Catalogue) != len(b.Catalogue) {
-		return nil, fmt.Errorf("block: the catalogue's name has %d bytes, not 8", len(pb.Catalogue))
+	if err := p.block(b, body); err != nil {
+		return nil, err
 	}
-	var err error
-	if b.From, err = instant(pb.FromMs); err != nil {
-		return nil, fmt.Errorf("block: from: %w", err)
-	}
-	if pb.LengthMs > uint64(maxPeriod.Milliseconds()) {
-		return nil, fmt.Errorf("block: a length of %d ms", pb.LengthMs)
-	}
-	b.To = b.From.Add(time.Duration(pb.LengthMs) * time.Millisecond)
-	if len(pb.Columns) > 0 {
-		if err := unpack(&pb); err != nil {
-			return nil, fmt.Errorf("block: %w", err)
-		}
-	}
-	b.Runs = make([]Run, 0, len(pb.Runs))
-	for i, r := range pb.Runs {
-		run, err := parseRun(pb.FromMs, r)
-		if err != nil {
-			return nil, fmt.Errorf("block: run %d: %w", i, err)
-		}
-		b.Runs = append(b.Runs, run)
-	}
+	p.cells = nil // they are the block's
 	return b, nil
 }
 
-// decoders are used again: what one learns is far larger than a block.
-var decoders = sync.Pool{New: func() any { return new(columns.Decoder) }}
+// CheckBlock reads a block as ParseBlock does and tells what use is told of it:
+// the block is valid only until use returns.
+func CheckBlock(body []byte, use func(*Block)) error {
+	p := parsers.Get().(*parser)
+	defer parsers.Put(p)
+	if err := p.block(&p.checked, body); err != nil {
+		return err
+	}
+	use(&p.checked)
+	return nil
+}
+
+// parser has what reading a block takes and is far larger than it; it is used
+// again.
+type parser struct {
+	columns columns.Decoder
+	deltas  []int64
+	cells   []Cell
+	checked Block
+}
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// block reads body into b, whose cells are p's.
+func (p *parser) block(b *Block, body []byte) error {
+	if len(body) > wire.MaxRecord {
+		return fmt.Errorf("block: %d bytes, more than %d", len(body), wire.MaxRecord)
+	}
+	var pb wirepb.Block
+	if err := proto.Unmarshal(body, &pb); err != nil {
+		return fmt.Errorf("block: %w", err)
+	}
+	if copy(b.Catalogue[:], pb.Catalogue) != len(b.Catalogue) || len(pb.Catalogue) != len(b.Catalogue) {
+		return fmt.Errorf("block: the catalogue's name has %d bytes, not 8", len(pb.Catalogue))
+	}
+	var err error
+	if b.From, err = instant(pb.FromMs); err != nil {
+		return fmt.Errorf("block: from: %w", err)
+	}
+	if pb.LengthMs > uint64(maxPeriod.Milliseconds()) {
+		return fmt.Errorf("block: a length of %d ms", pb.LengthMs)
+	}
+	b.To = b.From.Add(time.Duration(pb.LengthMs) * time.Millisecond)
+	if len(pb.Columns) > 0 {
+		if err := p.unpack(&pb); err != nil {
+			return fmt.Errorf("block: %w", err)
+		}
+	}
+	cells := 0
+	for _, r := range pb.Runs {
+		cells += len(r.Deltas)
+	}
+	p.cells = slices.Grow(p.cells[:0], cells)[:cells]
+	rest := p.cells
+	b.Runs = slices.Grow(b.Runs[:0], len(pb.Runs))
+	for i, r := range pb.Runs {
+		n := len(r.Deltas)
+		run, err := parseRun(pb.FromMs, r, rest[:n:n])
+		if err != nil {
+			return fmt.Errorf("block: run %d: %w", i, err)
+		}
+		rest = rest[n:]
+		b.Runs = append(b.Runs, run)
+	}
+	return nil
+}
 
 // unpack puts the packed columns where runs have them in a block without.
-func unpack(pb *wirepb.Block) error {
-	cells := uint64(0)
+func (p *parser) unpack(pb *wirepb.Block) error {
+	cells, deltas := uint64(0), uint64(0)
 	for i, r := range pb.Runs {
 		if len(r.Deltas) > 0 || r.Exact != nil {
 			return fmt.Errorf("run %d has columns of its own beside those of the block", i)
@@ -105,22 +145,24 @@ func unpack(pb *wirepb.Block) error {
 		if r.Series == 0 || r.Slots == 0 {
 			return fmt.Errorf("run %d: %d series of %d slots", i, r.Series, r.Slots)
 		}
+		deltas += uint64(r.Series) * uint64(r.Slots)
 		cells += uint64(r.Series)*uint64(r.Slots) + 4*uint64(r.ExactRows)
 		if cells > wire.MaxCells {
 			return fmt.Errorf("run %d: more than %d numbers", i, wire.MaxCells)
 		}
 	}
-	d := decoders.Get().(*columns.Decoder)
-	defer decoders.Put(d)
-	d.Start(pb.Columns)
+	p.columns.Start(pb.Columns)
 	column := func(deltas []int64) {
-		d.Column(deltas)
+		p.columns.Column(deltas)
 		for i := len(deltas) - 1; i > 0; i-- {
 			deltas[i] -= deltas[i-1]
 		}
 	}
+	p.deltas = slices.Grow(p.deltas[:0], int(deltas))[:deltas]
+	rest := p.deltas
 	for _, r := range pb.Runs {
-		r.Deltas = make([]int64, int(r.Series)*int(r.Slots))
+		n := int(r.Series) * int(r.Slots)
+		r.Deltas, rest = rest[:n:n], rest[n:]
 		for s := range int(r.Series) {
 			column(r.Deltas[s*int(r.Slots):][:r.Slots])
 		}
@@ -131,13 +173,14 @@ func unpack(pb *wirepb.Block) error {
 			}
 		}
 	}
-	if n := d.Unread(); n > 0 {
+	if n := p.columns.Unread(); n > 0 {
 		return fmt.Errorf("%d bytes behind the last column", n)
 	}
 	return nil
 }
 
-func parseRun(from int64, pb *wirepb.Run) (Run, error) {
+// parseRun reads a run into cells, one for each of its deltas.
+func parseRun(from int64, pb *wirepb.Run, cells []Cell) (Run, error) {
 	n, slots := len(pb.Deltas), int(pb.Slots)
 	if pb.Group > math.MaxInt16 {
 		return Run{}, fmt.Errorf("group %d", pb.Group)
@@ -155,13 +198,13 @@ func parseRun(from int64, pb *wirepb.Run) (Run, error) {
 	}
 	r := Run{
 		Group: int(pb.Group), First: first, Period: time.Duration(pb.PeriodMs) * time.Millisecond,
-		Slots: slots, Series: n / slots, cells: make([]Cell, n),
+		Slots: slots, Series: n / slots, cells: cells,
 	}
 	for s := range r.Series {
 		raw := int64(0)
 		for k := range slots {
 			raw += pb.Deltas[s*slots+k]
-			r.cells[s*slots+k].Raw = raw
+			r.cells[s*slots+k] = Cell{Raw: raw}
 		}
 	}
 	for i, m := range pb.Marks {

@@ -140,6 +140,17 @@ func TestWhatGoesInComesOut(t *testing.T) {
 				t.Fatalf("seed %d: %d readings of %d", seed, len(readings), b.Len())
 			}
 			got = append(got, readings...)
+			// Whatever was read before, a check sees the same.
+			_ = CheckBlock(rec.Body[:len(rec.Body)/2], func(*Block) {})
+			err = CheckBlock(rec.Body, func(checked *Block) {
+				again, err := checked.All(c.Groups)
+				if err != nil || !slices.Equal(again, readings) || checked.Catalogue != block.Catalogue || !checked.To.Equal(block.To) {
+					t.Fatalf("seed %d: a check sees %d readings of %d, %v", seed, len(again), len(readings), err)
+				}
+			})
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
 		}
 		b.Open(start)
 		for _, m := range randomReadings(r, c) {
