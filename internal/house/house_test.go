@@ -133,6 +133,28 @@ func TestAWrongImportIsCaught(t *testing.T) {
 	}
 }
 
+// networked lists packages of the field buses that use a network.
+func networked(pkgs []pkg) (bad []string) {
+	for _, p := range pkgs {
+		for _, imp := range p.Imports {
+			if in(p.ImportPath, "fieldbus") && (imp == "net" || imp == "crypto/tls" || strings.HasPrefix(imp, "net/") || strings.HasPrefix(imp, "golang.org/x/net/")) {
+				bad = append(bad, fmt.Sprintf("%s imports %s; what happens on a serial line stays there", p.ImportPath, imp))
+			}
+		}
+	}
+	return bad
+}
+
+func TestTheFieldbusKnowsNoNetwork(t *testing.T) {
+	for _, b := range networked(list(t, nil, "./fieldbus/...")) {
+		t.Error(b)
+	}
+	planted := []pkg{{ImportPath: "penstock/fieldbus/modbus", Imports: []string{"net"}}, {ImportPath: "penstock/fieldbus/serial", Imports: []string{"net/http"}}}
+	if n := len(networked(planted)); n != len(planted) {
+		t.Errorf("of %d planted imports %d are caught", len(planted), n)
+	}
+}
+
 func TestEveryPackageIsDocumented(t *testing.T) {
 	for _, p := range list(t, nil, "./...") {
 		if len(p.GoFiles) > 0 && len(strings.Fields(p.Doc)) < 4 {
