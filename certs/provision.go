@@ -61,7 +61,7 @@ func Provision(fsys disk.FS, dir string, ks keys.Store, o Order) (made Made, err
 	switch {
 	case err != nil && !o.Replace:
 		return made, err
-	case err != nil || state == complete && o.Replace:
+	case err != nil || o.Replace && state != open:
 		if err := discard(fsys, dir); err != nil {
 			return made, err
 		}
@@ -91,7 +91,8 @@ func Provision(fsys disk.FS, dir string, ks keys.Store, o Order) (made Made, err
 type progress int
 
 const (
-	open     progress = iota // something is left to do
+	blank    progress = iota // there is no key yet
+	open                     // something is left to do
 	complete                 // nothing is
 )
 
@@ -109,14 +110,18 @@ func look(fsys disk.FS, dir string, ks keys.Store, o Order) (progress, error) {
 				return open, fmt.Errorf("%s holds %s of an identity whose %s is gone; -replace discards it for ever", dir, name, factoryFile)
 			}
 		}
-		return open, nil
+		return blank, nil
 	case err != nil:
 		return open, fmt.Errorf("%w; -replace discards the identity for ever", err)
 	case there != o.Factory:
 		return open, fmt.Errorf("%s holds the identity of %s (model %s, board %s, %s); -replace discards it for ever", dir, there.Serial, there.Model, there.Board, there.AuthURL)
 	}
-	if _, err := loadKey(fsys, dir, ks); errors.Is(err, ErrNotProvisioned) {
-		return open, nil
+	key, err := loadKey(fsys, dir, ks)
+	if err == nil {
+		err = keys.Check(key) // it may be in a TPM that has broken
+	}
+	if errors.Is(err, ErrNotProvisioned) {
+		return blank, nil
 	} else if err != nil {
 		return open, err
 	}

@@ -63,8 +63,8 @@ func (c *Choice) Create() (crypto.Signer, []byte, error) {
 	if r.Store == "" {
 		return c.first()
 	}
-	if c.Want != "" && c.Want != r.Store {
-		return nil, nil, fmt.Errorf("%s is a folder with keys in %s; -replace discards its identity for ever", c.Dir, r.Store.where())
+	if err := c.wants(r.Store); err != nil {
+		return nil, nil, err
 	}
 	if r.Store == InFile {
 		return c.File.Create()
@@ -142,8 +142,19 @@ func (c *Choice) tryTPM() (crypto.Signer, []byte, error) {
 	return only{key}, text, Check(key)
 }
 
+// wants tells whether what is there is what the operator insists on.
+func (c *Choice) wants(k Kind) error {
+	if c.Want != "" && c.Want != k {
+		return fmt.Errorf("%s is a folder with keys in %s; -replace discards its identity for ever", c.Dir, k.where())
+	}
+	return nil
+}
+
 // Open implements Store.
 func (c *Choice) Open(text []byte) (crypto.Signer, error) {
+	if err := c.wants(kindOf(text)); err != nil {
+		return nil, err
+	}
 	if kindOf(text) == InFile {
 		return c.File.Open(text)
 	}

@@ -152,7 +152,8 @@ func TestAnOperatorMayInsist(t *testing.T) {
 	}
 	c = choice(folder(t), &chip{})
 	c.Want = keys.InFile
-	if _, text, err := c.Create(); err != nil || kindOf(t, text) != keys.InFile {
+	_, text, err := c.Create()
+	if err != nil || kindOf(t, text) != keys.InFile {
 		t.Errorf("he wants a file: %s, %v", text, err)
 	}
 	if s := c.Status(); s.Kind != keys.InFile || s.Because != "the operator wanted it" {
@@ -160,6 +161,9 @@ func TestAnOperatorMayInsist(t *testing.T) {
 	}
 	c.Want = keys.InTPM
 	if _, _, err := c.Create(); err == nil || !strings.Contains(err.Error(), "-replace") {
+		t.Errorf("he has changed his mind: %v", err)
+	}
+	if _, err := c.Open(text); err == nil || !strings.Contains(err.Error(), "-replace") {
 		t.Errorf("he has changed his mind: %v", err)
 	}
 }
