@@ -79,7 +79,7 @@ type AuthClient struct {
 }
 
 const (
-	assignTimeout = 30 * time.Second
+	assignTimeout = 25 * time.Second
 	maxAnswer     = 64 << 10
 )
 

@@ -100,9 +100,11 @@ const (
 	pingTimeout    = 10 * time.Second
 	leaveTimeout   = 2 * time.Second // for the last PUBACKs when stopping
 	// A session in which nothing was acknowledged for patience, and a second
-	// more for each slowest bytes in flight, is thrown away.
+	// more for each slowest bytes in flight, is thrown away; after longest at the
+	// latest, so that a black hole is noticed within 30 s however much is in flight.
 	patience = 20 * time.Second
 	slowest  = 4 << 10
+	longest  = 28 * time.Second
 
 	// endpointPatience is how long an endpoint that cannot be reached is tried
 	// before the auth service is asked for another.

@@ -18,6 +18,34 @@ type network struct {
 	dials     []dial
 	conns     []*memConn // of the client's side
 	hole      bool       // nothing arrives, and nothing is reset
+
+	spoken     int // how often a client has dialled or written
+	opensAt    int // a hole opens before that time; 0: none does
+	swallows   way
+	unanswered time.Time // when that was
+}
+
+// way is a direction in which a hole swallows.
+type way int
+
+const (
+	bothWays way = iota
+	there        // what the client sends
+	back         // what it would get
+)
+
+// speaks counts what a client sends, and opens the hole where it is due.
+func (n *network) speaks() {
+	n.mu.Lock()
+	n.spoken++
+	opens := n.spoken == n.opensAt
+	if opens {
+		n.unanswered = time.Now()
+	}
+	n.mu.Unlock()
+	if opens {
+		n.swallow(n.swallows, true)
+	}
 }
 
 type dial struct {
@@ -36,10 +64,12 @@ func (n *network) Listen(address string) net.Listener {
 }
 
 func (n *network) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	n.speaks()
 	n.mu.Lock()
 	n.dials = append(n.dials, dial{time.Now(), address})
 	l := n.listeners[address]
 	client, server := pipe()
+	client.speaks = n.speaks
 	n.conns = append(n.conns, client)
 	hole := n.hole
 	n.mu.Unlock()
@@ -61,13 +91,19 @@ func (n *network) Dial(ctx context.Context, _, address string) (net.Conn, error)
 }
 
 // blackHole swallows what is sent on connections from now on; nothing is reset.
-func (n *network) blackHole(on bool) {
+func (n *network) blackHole(on bool) { n.swallow(bothWays, on) }
+
+func (n *network) swallow(w way, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.hole = on
 	for _, c := range n.conns {
-		c.out.set(on)
-		c.in.set(on)
+		if w != back {
+			c.out.set(on)
+		}
+		if w != there {
+			c.in.set(on)
+		}
 	}
 }
 
@@ -203,15 +239,23 @@ func (h *half) deadline(which *time.Time, t time.Time) {
 	}
 }
 
-type memConn struct{ in, out *half }
+type memConn struct {
+	in, out *half
+	speaks  func() // nil on the server's side
+}
 
 func pipe() (a, b *memConn) {
 	x, y := newHalf(), newHalf()
 	return &memConn{in: x, out: y}, &memConn{in: y, out: x}
 }
 
-func (c *memConn) Read(p []byte) (int, error)  { return c.in.Read(p) }
-func (c *memConn) Write(p []byte) (int, error) { return c.out.Write(p) }
+func (c *memConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+func (c *memConn) Write(p []byte) (int, error) {
+	if c.speaks != nil {
+		c.speaks()
+	}
+	return c.out.Write(p)
+}
 func (c *memConn) Close() error {
 	c.in.end(&c.in.closed)
 	c.out.end(&c.out.eof)

@@ -82,6 +82,6 @@ func (w *windowState) acknowledge(f *flight, now time.Time) (upTo uint64, moved 
 // stalled tells whether nothing was acknowledged for too long. A slow link is
 // given the time that the bytes in flight take on the slowest.
 func (w *windowState) stalled(now time.Time) bool {
-	allowed := patience + time.Duration(w.bytes/slowest)*time.Second
+	allowed := min(patience+time.Duration(w.bytes/slowest)*time.Second, longest)
 	return w.n > 0 && now.Sub(w.last) > allowed
 }
