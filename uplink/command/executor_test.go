@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type world struct {
 	trusted bool
 	takes   time.Duration // to carry a command out
 	deaf    error         // of Report
+	gone    func() bool   // the gateway has lost power, and does nothing; nil: never
 }
 
 func newWorld() *world {
@@ -37,6 +39,10 @@ func newWorld() *world {
 
 func (w *world) act(ctx context.Context, c telemetry.Command) telemetry.CommandResult {
 	w.mu.Lock()
+	if w.gone != nil && w.gone() {
+		w.mu.Unlock()
+		return telemetry.CommandResult{}
+	}
 	w.told[c.ID]++
 	w.order = append(w.order, c.Pump+" "+c.Value)
 	takes := w.takes
@@ -57,6 +63,9 @@ func (w *world) carriedOut() []string {
 func (w *world) report(r telemetry.CommandResult) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.gone != nil && w.gone() {
+		return nil
+	}
 	if w.deaf == nil {
 		w.heard[r.ID] = append(w.heard[r.ID], r)
 	}
@@ -271,49 +280,54 @@ func TestTheJournalIsBounded(t *testing.T) {
 	})
 }
 
-// TestThePowerMayFailAtEveryWrite cuts the power at each operation of a life of
-// commands, starts again on what the disk kept, and has the endpoint send again
-// what it has not heard of.
-func TestThePowerMayFailAtEveryWrite(t *testing.T) {
-	life := func(t *testing.T, d *faultdisk.Disk, w *world) []telemetry.Command {
-		var all []telemetry.Command
-		synctest.Test(t, func(t *testing.T) {
-			for range 2 { // with a restart in between
-				e, err := New(Config{FS: d, Dir: "/state", Act: w.act, Report: w.report, Clock: clock.System, Log: slog.New(slog.DiscardHandler), Trusted: func() bool { return true }})
-				if err != nil {
-					return
-				}
-				ctx, cancel := context.WithCancel(context.Background())
-				ended := make(chan struct{})
-				go func() { e.Run(ctx); close(ended) }()
-				synctest.Wait()
-				for range 3 {
-					all = append(all, cmd(len(all)))
-					e.Take(all[len(all)-1])
-					time.Sleep(time.Second)
-				}
-				cancel()
-				<-ended
+// live is a life of commands, with a restart in it; all are those that were sent.
+func live(t *testing.T, d *faultdisk.Disk, w *world) (all []telemetry.Command) {
+	w.gone = func() bool { _, err := d.Stat("/"); return err != nil }
+	defer func() { w.gone = nil }()
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			e, err := New(Config{FS: d, Dir: "/state", Act: w.act, Report: w.report, Clock: clock.System, Log: slog.New(slog.DiscardHandler), Trusted: func() bool { return true }})
+			if err != nil {
+				return
 			}
-		})
-		return all
-	}
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan struct{})
+			go func() { e.Run(ctx); close(ended) }()
+			synctest.Wait()
+			for range 3 {
+				all = append(all, cmd(len(all)))
+				e.Take(all[len(all)-1])
+				time.Sleep(time.Second)
+			}
+			cancel()
+			<-ended
+		}
+	})
+	return all
+}
+
+// cutEverywhere cuts the power at each operation of a life of commands, starts again
+// on what the disk kept, and has the endpoint send again what it has not heard of.
+// wrong is the first thing that must not be, or "".
+func cutEverywhere(t *testing.T, prepare func(*faultdisk.Disk)) (wrong string, cuts, unknown int) {
 	whole := faultdisk.New()
-	life(t, whole, newWorld())
-	cuts, unknown := 0, 0
+	prepare(whole)
+	live(t, whole, newWorld())
 	for n := 1; n <= whole.Operations(); n++ {
 		for seed := range uint64(4) {
 			d, w := faultdisk.New(), newWorld()
+			prepare(d)
 			d.CutAt(n)
 			// What is done at the moment of the cut may or may not have happened.
-			all := life(t, d, w)
-			before := map[telemetry.CommandID]int{}
-			for id, times := range w.told {
-				before[id] = times
-			}
+			all := live(t, d, w)
+			before := maps.Clone(w.told)
 			after := d.AfterCut(seed)
+			fresh := telemetry.CommandID{}
 			synctest.Test(t, func(t *testing.T) {
 				e, stop := w.start(t, after)
+				c := cmd(1000)
+				fresh = c.ID
+				e.Take(c)
 				for _, c := range all {
 					if len(w.heard[c.ID]) == 0 {
 						e.Take(c)
@@ -322,10 +336,13 @@ func TestThePowerMayFailAtEveryWrite(t *testing.T) {
 				synctest.Wait()
 				stop()
 			})
+			if heard := w.outcomes(fresh); heard != "done" { // the journal was lost, which puts all in doubt
+				return fmt.Sprintf("cut at %d, seed %d: a new command is answered with %q", n, seed, heard), cuts, unknown
+			}
 			for _, c := range all {
 				heard := w.outcomes(c.ID)
 				if w.told[c.ID] > 1 || heard == "" {
-					t.Fatalf("cut at %d, seed %d: command %s: the pump was told %d times (%d before the cut), heard %q", n, seed, c.Value, w.told[c.ID], before[c.ID], heard)
+					return fmt.Sprintf("cut at %d, seed %d: command %s: the pump was told %d times (%d before the cut), heard %q", n, seed, c.Value, w.told[c.ID], before[c.ID], heard), cuts, unknown
 				}
 				if strings.Contains(heard, "unknown") {
 					unknown++
@@ -334,9 +351,40 @@ func TestThePowerMayFailAtEveryWrite(t *testing.T) {
 			cuts++
 		}
 	}
+	return "", cuts, unknown
+}
+
+func TestThePowerMayFailAtEveryWrite(t *testing.T) {
+	wrong, cuts, unknown := cutEverywhere(t, func(*faultdisk.Disk) {})
+	if wrong != "" {
+		t.Fatal(wrong)
+	}
 	t.Logf("%d cuts; %d outcomes were unknown", cuts, unknown)
 	if unknown == 0 {
 		t.Error("no cut met a command under way: the test proves little")
+	}
+}
+
+// TestEverySyncOfTheJournalIsNeeded: without any one of them, some cut has a command
+// carried out twice, or leaves a journal that cannot be read and so puts every
+// command in doubt.
+func TestEverySyncOfTheJournalIsNeeded(t *testing.T) {
+	d := faultdisk.New()
+	live(t, d, newWorld())
+	lines := map[string]bool{}
+	for _, site := range d.SyncSites() {
+		line, _, _ := strings.Cut(site, " < ")
+		lines[line] = true
+	}
+	if len(lines) < 3 { // the journal's file, its folder, and the folder that holds that
+		t.Fatalf("the life syncs at %v only", lines)
+	}
+	for line := range lines {
+		wrong, _, _ := cutEverywhere(t, func(d *faultdisk.Disk) { d.IgnoreSync(line) })
+		if wrong == "" {
+			t.Errorf("without the sync at %s every cut is survived", line)
+		}
+		t.Logf("%s: %s", line, wrong)
 	}
 }
 
