@@ -200,7 +200,7 @@ func (s *service) gateway(fsys disk.FS) *gateway {
 
 func (s *service) boot(fsys disk.FS, key *ecdsa.PrivateKey, chain []*x509.Certificate) *gateway {
 	g := &gateway{fsys: fsys, clock: at(s.clock.Now()), cert: pkitest.Join(key, chain...)}
-	g.Keeper = &Keeper{Roots: g.open(s.t), URL: s.url, Cert: func() (*tls.Certificate, error) { return &g.cert, nil },
+	g.Keeper = &Keeper{Roots: g.open(s.t), URL: s.url, Certs: []Cert{func() (*tls.Certificate, error) { return &g.cert, nil }},
 		Clock: g.clock, Floor: func() time.Time { return g.floor }, Rand: func() float64 { return 0.5 }, Log: slog.New(slog.DiscardHandler)}
 	return g
 }
@@ -231,7 +231,7 @@ func (g *gateway) names() string { return strings.Join(g.Roots.Status().Names, "
 // meets tells whether the gateway's other connections work: with the roots in force,
 // by the clock it has.
 func (g *gateway) meets(t *testing.T) error {
-	_, err := g.exchange(t.Context(), pki.ForServer("localhost", g.Cert, g.Roots.Pool(), g.clock.Now, nil))
+	_, err := g.exchange(t.Context(), g.dated(g.Roots.Pool()))
 	return err
 }
 

@@ -27,7 +27,7 @@ func TestWhenItAsks(t *testing.T) {
 		var mu sync.Mutex
 		var asked []time.Duration
 		begin := clock.System.Now()
-		k := &Keeper{Roots: g.open(t), URL: "https://localhost:1", Cert: g.Cert, Clock: steady{clock.System}, Floor: clock.System.Now,
+		k := &Keeper{Roots: g.open(t), URL: "https://localhost:1", Certs: g.Certs, Clock: steady{clock.System}, Floor: clock.System.Now,
 			Rand: func() float64 { return 0.5 }, Log: g.Log,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				mu.Lock()

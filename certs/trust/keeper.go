@@ -43,12 +43,17 @@ type Clock interface {
 	Known() bool
 }
 
+// Cert is a certificate with its key, as of now.
+type Cert = func() (*tls.Certificate, error)
+
 // Keeper keeps the roots up to date. Its fields are set before Keep is called.
 type Keeper struct {
 	Roots *Roots
 	URL   string // of the auth service
-	// Cert is what the gateway shows. The service takes either identity.
-	Cert  func() (*tls.Certificate, error)
+	// Certs are what the gateway can show, as the service takes either identity: the
+	// next one where the one before is refused. A factory identity may come from a root
+	// that was withdrawn, an operational certificate may have expired.
+	Certs []Cert
 	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	Clock Clock
 	Floor func() time.Time // it is later, for certain
@@ -194,9 +199,9 @@ func (k *Keeper) Look(ctx context.Context) error {
 // try connects with nothing but the new roots, and puts them into force when the
 // service answers.
 func (k *Keeper) try(ctx context.Context, next *set) error {
-	config := pki.ForServer(k.host(), k.Cert, next.pool, k.Clock.Now, nil)
+	config := k.dated(next.pool)
 	if !k.Clock.Known() { // no date can be judged
-		config = pki.ForSignedRoots(k.host(), k.Cert, next.certs)
+		config = k.undated(next.certs)
 	}
 	if _, err := k.exchange(ctx, config); err != nil {
 		return fmt.Errorf("version %d of the roots is signed, and does not work yet: %w", next.version, err)
@@ -228,11 +233,11 @@ func (a *answer) chain() (chain [][]byte) {
 // ask asks over a connection that is verified as any, and where it cannot be, over
 // one on which dates do not count.
 func (k *Keeper) ask(ctx context.Context) (*answer, error) {
-	a, err := k.exchange(ctx, pki.ForServer(k.host(), k.Cert, k.Roots.Pool(), k.Clock.Now, nil))
+	a, err := k.exchange(ctx, k.dated(k.Roots.Pool()))
 	if !unverified(err) {
 		return a, err
 	}
-	a, undated := k.exchange(ctx, pki.ForSignedRoots(k.host(), k.Cert, k.Roots.everyone()))
+	a, undated := k.exchange(ctx, k.undated(k.Roots.everyone()))
 	if undated != nil {
 		return nil, errors.Join(err, undated)
 	}
@@ -247,8 +252,45 @@ func (k *Keeper) host() string {
 	return u.Hostname()
 }
 
-// exchange asks one question on a connection of its own.
-func (k *Keeper) exchange(ctx context.Context, config *tls.Config) (*answer, error) {
+// configuration is how to connect, showing that certificate.
+type configuration func(cert Cert) *tls.Config
+
+func (k *Keeper) dated(roots *x509.CertPool) configuration {
+	return func(cert Cert) *tls.Config { return pki.ForServer(k.host(), cert, roots, k.Clock.Now, nil) }
+}
+
+func (k *Keeper) undated(roots []*x509.Certificate) configuration {
+	return func(cert Cert) *tls.Config { return pki.ForSignedRoots(k.host(), cert, roots) }
+}
+
+// exchange asks one question, with one certificate after the other until none is
+// refused.
+func (k *Keeper) exchange(ctx context.Context, config configuration) (a *answer, err error) {
+	err = errors.New("there is no certificate to show")
+	for _, cert := range k.Certs {
+		if _, none := cert(); none != nil {
+			continue
+		}
+		a, err = k.question(ctx, config(cert))
+		var remote *net.OpError
+		var status *statusError
+		if !(errors.As(err, &remote) && remote.Op == "remote error") && !(errors.As(err, &status) && status.code == http.StatusForbidden) {
+			break
+		}
+	}
+	return a, err
+}
+
+// statusError: the service has read the question, and gives no roots.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return "the auth service answered " + e.text }
+
+// question asks it on a connection of its own.
+func (k *Keeper) question(ctx context.Context, config *tls.Config) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	root, roots := k.Roots.has()
@@ -273,7 +315,7 @@ func (k *Keeper) exchange(ctx context.Context, config *tls.Config) (*answer, err
 	case res.StatusCode == http.StatusNoContent:
 		return &answer{}, nil
 	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the auth service answered %s", res.Status)
+		return nil, &statusError{res.StatusCode, res.Status}
 	case len(body) > maxAnswer:
 		return nil, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
 	}

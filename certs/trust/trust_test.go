@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"strings"
 	"testing"
@@ -54,6 +55,29 @@ func TestARunningGatewayTakesNewRootsIntoUse(t *testing.T) {
 	s.must(g.meets(t))
 	if text, err := disk.ReadFile(g.fsys, dir+"/roots.pem"); err != nil || bytes.Contains(text, []byte("Root 2")) || len(text) == 0 {
 		t.Errorf("the roots of the bench were touched: %v", err)
+	}
+}
+
+// TestAWithdrawnRootIsHeardOf: the factory identity comes from it, and is refused; the
+// operational certificate does not.
+func TestAWithdrawnRootIsHeardOf(t *testing.T) {
+	s, g := site(t)
+	s.must(s.ca.Rotate("root"))
+	s.must(g.Look(t.Context()))
+	enrolled := s.gateway(faultdisk.New()).cert
+	s.must(s.ca.Withdraw("root"))
+	if err := g.Look(t.Context()); err == nil || g.names() != both {
+		t.Errorf("with the factory identity alone: %v, %s", err, g.names())
+	}
+	none := func() (*tls.Certificate, error) { return nil, errors.New("not enrolled") }
+	g.Certs = append([]Cert{none}, append(g.Certs, func() (*tls.Certificate, error) { return &enrolled, nil })...)
+	s.must(g.Look(t.Context()))
+	if g.names() != "Penstock Root 2" {
+		t.Errorf("with both: %s", g.names())
+	}
+	g.Certs = []Cert{none}
+	if err := g.Look(t.Context()); err == nil || !strings.Contains(err.Error(), "no certificate to show") {
+		t.Errorf("with none: %v", err)
 	}
 }
 
@@ -221,7 +245,7 @@ func TestThePowerMayGoAtEveryWriteOfTakingRoots(t *testing.T) {
 			s.must(disk.WriteFile(d, dir+"/"+name, text, 0o644))
 		}
 		g := *made
-		k := &Keeper{URL: s.url, Cert: made.Cert, Clock: made.clock, Floor: made.Floor, Rand: made.Rand, Log: made.Log}
+		k := &Keeper{URL: s.url, Certs: made.Certs, Clock: made.clock, Floor: made.Floor, Rand: made.Rand, Log: made.Log}
 		g.fsys, g.Keeper = d, k
 		g.restart(t)
 		return d, &g

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	mathrand "math/rand/v2"
 	"strings"
 
 	"penstock/certs/trust"
 	"penstock/internal/status"
+	"penstock/uplink"
 )
 
 // openTrust makes the keeper of the roots that servers must come from.
@@ -14,12 +16,17 @@ func (g *Gateway) openTrust() {
 	g.trust = &trust.Keeper{
 		Roots: g.identity.Trust(),
 		URL:   g.identity.AuthURL(),
-		Cert:  g.identity.Certificate,
+		Certs: []trust.Cert{g.identity.Certificate, func() (*tls.Certificate, error) { return g.enrolled.Certificate() }},
 		Dial:  g.links.Dial,
 		Clock: g.time.Clock,
 		Floor: g.time.floor,
 		Rand:  mathrand.Float64,
 		Log:   g.log.With("part", "trust"),
+		Changed: func() {
+			if g.session.Status().State != uplink.Connected { // it may work now
+				g.session.Reconnect()
+			}
+		},
 	}
 }
 

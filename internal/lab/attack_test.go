@@ -72,7 +72,7 @@ type player struct {
 func (c *cloud) player(serial string) *player {
 	c.t.Helper()
 	state := c.path(serial)
-	c.must(c.run(c.t.Context(), c.Programs.Gateway, nil, "provision", "-state", state, "-serial", serial, "-model", "cim550", "-board", "lab",
+	c.must(c.run(c.t.Context(), c.Programs.Gateway, nil, "provision", "-keys", "file", "-state", state, "-serial", serial, "-model", "cim550", "-board", "lab",
 		"-auth", "https://"+c.addresses.Auth, "-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", c.Programs.Cloud, c.path("cloud"))))
 	id, err := certs.Load(disk.OS, filepath.Join(state, "identity"), keys.File{Rand: rand.Reader}, time.Now)
 	c.must(err)
