@@ -3,14 +3,26 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
 	"penstock/uplink/link"
 )
 
-// dialTLS opens a mutually authenticated connection to address over a link.
+// dialTLS opens a mutually authenticated connection to address over a link. Where
+// somebody else answers, its name server may have lied, and the address is looked
+// up once more: a link that has several asks them in turn.
 func (s *Session) dialTLS(ctx context.Context, path link.Path, address string) (*tls.Conn, error) {
+	conn, err := s.dialOnce(ctx, path, address)
+	var stranger *tls.CertificateVerificationError
+	if errors.As(err, &stranger) {
+		return s.dialOnce(ctx, path, address)
+	}
+	return conn, err
+}
+
+func (s *Session) dialOnce(ctx context.Context, path link.Path, address string) (*tls.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err

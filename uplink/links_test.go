@@ -158,6 +158,42 @@ func TestAnotherLinkIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+// TestAServerThatIsNotOursMakesAnotherLookup: one of a link's name servers lies,
+// and the next lookup asks the other.
+func TestAServerThatIsNotOursMakesAnotherLookup(t *testing.T) {
+	play(t, func(p *plant) {
+		liar := newEndpoint(t, newAuthority(t).server("endpoint.test"))
+		liar.listen(p.net.Listen("liar.test:8883"))
+		defer liar.stop()
+		asked := 0
+		p.links.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == "endpoint.test:8883" {
+				if asked++; asked <= 1 || asked >= 3 && asked <= 4 {
+					address = "liar.test:8883"
+				}
+			}
+			return p.net.Dial(ctx, network, address)
+		}
+		p.start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st, _ := p.links.verdict(); p.s.Status().State != Connected || st == 0 || asked != 2 {
+			t.Errorf("%v after %d lookups", p.s.Status().State, asked)
+		}
+		p.e.cutAll()
+		time.Sleep(p.s.cfg.Backoff.Herd + time.Second)
+		synctest.Wait()
+		if asked < 4 {
+			t.Errorf("%d lookups", asked)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if _, failed := p.links.verdict(); p.s.Status().State != Connected || failed != 2 {
+			t.Errorf("%v; %d failures, want one for the end of the session and one for two lies", p.s.Status().State, failed)
+		}
+	})
+}
+
 func TestPastTheBudgetOnlyAlarmsPass(t *testing.T) {
 	play(t, func(p *plant) {
 		p.links.spent = true

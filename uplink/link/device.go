@@ -3,6 +3,7 @@ package link
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -94,6 +95,10 @@ func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, e
 	dial := dialer(d.cfg.Device)
 	dial.Resolver = d.resolver
 	c, err := dial.DialContext(ctx, network, address)
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) && d.resolver != nil {
+		lookup.Server = "the name servers of " + d.cfg.Device // it names the machine's, which were not asked
+	}
 	if err != nil || d.cfg.Device != "" {
 		return c, err
 	}
