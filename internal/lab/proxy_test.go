@@ -325,13 +325,8 @@ func TestAPeerThatStallsWhileConnectingIsGivenUp(t *testing.T) {
 					spoil(r)
 				}
 			})
-			if err := site.GatewayProc.Stop(t.Context()); err != nil {
-				t.Fatal(err)
-			}
 			before := p.tries(8883)
-			if err := site.StartGateway(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			again(t, site)
 			p.tried(8883, before+3) // each is given up
 			t.Logf("over the modem %v later", over(t, site, "modem", time.Minute).Round(time.Second))
 			recovered(t, site, time.Minute)
