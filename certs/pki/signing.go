@@ -156,8 +156,16 @@ func (ca *CA) followSigning() error {
 	return nil
 }
 
-// makeSigning makes the first keys and the first root metadata.
+// makeSigning makes the first keys and the first root metadata. Where there were some
+// it refuses: no gateway would ever believe others.
 func (ca *CA) makeSigning() error {
+	for _, later := range []string{targetsFile(1), rootFile(2), generation("tuf-root", 2) + ".key", generation("tuf-targets", 2) + ".key"} {
+		if _, err := ca.fsys.Stat(ca.path(later)); err == nil {
+			return fmt.Errorf("%s is there and %s is not: restore it from a backup", later, rootFile(1))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	roles := map[string]tuf.Role{}
 	var signer ed25519.PrivateKey
 	for file, names := range map[string][]string{"tuf-root": {tuf.RoleRoot}, "tuf-targets": {tuf.RoleTargets}, "tuf-online": {tuf.RoleSnapshot, tuf.RoleTimestamp}} {

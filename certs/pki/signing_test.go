@@ -181,6 +181,16 @@ func TestAuthoritiesOfBeforeGetSigningKeys(t *testing.T) {
 	learn(t, old, pinned(t, old))
 }
 
+func TestRootMetadataThatIsLostIsNotMadeAnew(t *testing.T) {
+	a := pkitest.New(t)
+	if err := a.FS.Remove(pkitest.Dir + "/1.root.json"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pki.OpenCA(a.FS, pkitest.Dir, clock.System, rand.Reader); err == nil || !strings.Contains(err.Error(), "1.targets.json is there and 1.root.json is not: restore it") {
+		t.Errorf("opened: %v", err)
+	}
+}
+
 func TestAWithdrawnRootIsBelievedNoMore(t *testing.T) {
 	a := pkitest.New(t)
 	old := a.Gateway(t, "GW-0001")

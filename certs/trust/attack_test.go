@@ -166,6 +166,34 @@ func TestAttackStolenKeyRunsAhead(t *testing.T) {
 	}
 }
 
+// TestOnlyRootsAreTakenForRoots: by mistake something else is signed.
+func TestOnlyRootsAreTakenForRoots(t *testing.T) {
+	fsys := faultdisk.New()
+	s := newService(t, fsys, at(beginning))
+	g := s.gateway(faultdisk.New())
+	s.must(g.Look(t.Context()))
+	before := g.Roots.Status()
+	a := &pkitest.Authorities{CA: s.ca, FS: fsys, Clock: s.clock}
+	key := stolen(t, fsys, "tuf-targets.key")
+	leaf := pkitest.Forge(t, &pki.Authority{Key: pkitest.Key(t)}, &x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, NotBefore: beginning, NotAfter: beginning.Add(year)})
+	for name, content := range map[string][]byte{
+		"an intermediate":          pki.EncodeCertificates(a.Load(t, "servers").Certificate),
+		"a leaf that signs itself": pki.EncodeCertificates(leaf.Leaf),
+		"one of them":              append(s.ca.Roots(), pki.EncodeCertificates(leaf.Leaf)...),
+		"no certificate":           []byte("hello"),
+		"nothing":                  nil,
+	} {
+		text, err := tuf.SignRoots(2, beginning.Add(year), content, key)
+		s.must(err)
+		s.instead(serve(nil, text))
+		if err := g.Look(t.Context()); err == nil || !strings.Contains(err.Error(), "roots.pem: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.instead(nil)
+		g.unchanged(t, before)
+	}
+}
+
 // TestAttackServerUndated: whoever stands in for the auth service while dates do not
 // count. Nothing but a date is forgiven, and whoever is refused reads nothing.
 func TestAttackServerUndated(t *testing.T) {
