@@ -19,8 +19,8 @@ type Clock interface {
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// System is the machine's own clock.
-var System Clock = system{}
+// System is the machine's own clock, and how long it has run.
+var System Machine = system{}
 
 type system struct{}
 
