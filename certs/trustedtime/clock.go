@@ -36,29 +36,36 @@ const maxError = 10 * time.Second
 
 // Clock is the gateway's time. Its methods may be called from any goroutine.
 type Clock struct {
-	base clock.Clock // the machine's; its monotonic reading is what counts
-	fs   disk.FS
-	file string
-	log  *slog.Logger
+	machine clock.Machine
+	fs      disk.FS
+	file    string
+	log     *slog.Logger
 
 	mu sync.Mutex // guards what follows
-	// The corrected clock: it was is at when base said was.
-	source  Source
-	is, was time.Time
-	// The floor, and what base said when it was raised.
-	floor, floorWas time.Time
-	saved           time.Time // by base: when the floor was written last; zero: not in this run
+	// The corrected clock: it was is when the machine had been up for was. Nobody
+	// has told the time while source is System.
+	source Source
+	is     time.Time
+	was    time.Duration
+	// What our own service said last in this boot, zero before it did.
+	signed    time.Time
+	signedWas time.Duration
+	// The floor, and the uptime when it was raised.
+	floor    time.Time
+	floorWas time.Duration
+	unsaved  bool // no signed time of this run is on disk yet
 }
 
 // Open reads the floor that was kept in dir. built is a time before which this
-// firmware cannot run.
-func Open(base clock.Clock, fsys disk.FS, dir string, built time.Time, log *slog.Logger) (*Clock, error) {
+// firmware cannot run. Where signed time was heard earlier in this boot of the
+// machine, the time is known at once.
+func Open(m clock.Machine, fsys disk.FS, dir string, built time.Time, log *slog.Logger) (*Clock, error) {
 	if err := disk.MkdirAll(fsys, dir, 0o700); err != nil {
 		return nil, err
 	}
-	now := base.Now()
-	c := &Clock{base: base, fs: fsys, file: filepath.Join(dir, "clock.json"), log: log,
-		source: System, floor: built, floorWas: now}
+	up := m.Uptime()
+	c := &Clock{machine: m, fs: fsys, file: filepath.Join(dir, "clock.json"), log: log,
+		source: System, floor: built, floorWas: up, unsaved: true}
 	var kept record
 	text, err := disk.ReadFile(fsys, c.file)
 	if err == nil {
@@ -71,12 +78,20 @@ func Open(base clock.Clock, fsys disk.FS, dir string, built time.Time, log *slog
 	case kept.Floor.After(c.floor):
 		c.floor = kept.Floor
 	}
+	if err == nil && kept.Boot != "" && kept.Boot == m.Boot() {
+		c.source, c.is, c.was = Signed, kept.Booted.Add(up), up
+		c.signed, c.signedWas = c.is, up
+	}
 	return c, nil
 }
 
 // record is clock.json.
 type record struct {
 	Floor time.Time `json:"floor"` // signed time that has been seen
+	// When the boot of that name began, by signed time: a process that is started
+	// again in it knows the time.
+	Boot   string    `json:"boot,omitempty"`
+	Booted time.Time `json:"booted,omitzero"`
 }
 
 // Now is the time, as well as it is known: the later of corrected clock and floor.
@@ -84,33 +99,84 @@ type record struct {
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now(c.base.Now())
+	return c.now(c.machine.Uptime())
 }
 
-func (c *Clock) now(base time.Time) time.Time {
-	t := base.Round(0)
-	if c.source != System {
-		t = c.is.Add(base.Sub(c.was))
+func (c *Clock) now(up time.Duration) time.Time {
+	var t time.Time
+	if c.source == System {
+		t = c.machine.Now().Round(0)
+	} else {
+		t = c.is.Add(up - c.was)
 	}
-	if f := c.floorAt(base); t.Before(f) {
+	return c.raised(t, up)
+}
+
+// raised is t, or the floor where that is later.
+func (c *Clock) raised(t time.Time, up time.Duration) time.Time {
+	if f := c.floorAt(up); t.Before(f) {
 		t = f
 	}
 	return t.UTC()
 }
 
-func (c *Clock) floorAt(base time.Time) time.Time {
-	since := max(base.Sub(c.floorWas), 0)
+func (c *Clock) floorAt(up time.Duration) time.Time {
+	since := max(up-c.floorWas, 0)
 	return c.floor.Add(since - since/1000)
 }
 
 // Sleep waits by the machine's clock.
-func (c *Clock) Sleep(ctx context.Context, d time.Duration) error { return c.base.Sleep(ctx, d) }
+func (c *Clock) Sleep(ctx context.Context, d time.Duration) error { return c.machine.Sleep(ctx, d) }
 
-// Correct moves the corrected clock: it was t when the machine's clock said at,
-// which carries a monotonic reading. It never moves the floor.
-func (c *Clock) Correct(s Source, t, at time.Time) {
+// Uptime is how long the machine has been up.
+func (c *Clock) Uptime() time.Duration { return c.machine.Uptime() }
+
+// Boot names this boot of the machine.
+func (c *Clock) Boot() string { return c.machine.Boot() }
+
+// Booted is when the machine was booted, which is what stamps are reckoned from.
+// known: somebody has told the time. sure: our own service has, so that what is
+// written by it holds for good; an NTP server that contradicts it is not followed.
+func (c *Clock) Booted() (at time.Time, known, sure bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	up := c.machine.Uptime()
+	t := c.now(up)
+	if !c.signed.IsZero() {
+		since := up - c.signedWas
+		told := c.raised(c.signed.Add(since), up)
+		if t.Sub(told).Abs() > maxError+since/1000 {
+			t = told
+		}
+	}
+	return t.Add(-up), c.source != System, !c.signed.IsZero()
+}
+
+// Claim is when the machine was booted by its own clock, and whether that can be:
+// it shows no time before the floor.
+func (c *Clock) Claim() (at time.Time, possible bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall, up := reading(c.machine)
+	return wall.Add(-up), !wall.Before(c.floorAt(up))
+}
+
+// Floor is a time that has passed.
+func (c *Clock) Floor() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.floorAt(c.machine.Uptime()).UTC()
+}
+
+// Correct moves the corrected clock: it was t when the machine had been up for at.
+// It never moves the floor.
+func (c *Clock) Correct(s Source, t time.Time, at time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.correct(s, t, at)
+}
+
+func (c *Clock) correct(s Source, t time.Time, at time.Duration) {
 	before := c.now(at)
 	c.source, c.is, c.was = s, t.Round(0), at
 	if step := c.now(at).Sub(before); step.Abs() > time.Second {
@@ -118,31 +184,81 @@ func (c *Clock) Correct(s Source, t, at time.Time) {
 	}
 }
 
+// reading is what the machine's clock shows, and its uptime at that moment, however
+// the process is held up in between.
+func reading(m clock.Machine) (wall time.Time, up time.Duration) {
+	took := time.Duration(-1)
+	for range 3 {
+		before := m.Uptime()
+		w := m.Now().Round(0)
+		d := m.Uptime() - before
+		if took < 0 || d < took {
+			took, wall, up = d, w, before+d/2
+		}
+	}
+	return wall, up
+}
+
 // Raise takes in signed time: the corrected clock is set to t plus half of what the
-// answer took, and the floor is raised to t, which had passed by then. It keeps the
-// floor on disk every few hours, and at once when it had not been kept in this run.
-func (c *Clock) Raise(t, asked, answered time.Time) error {
-	took := answered.Sub(asked)
+// answer took, and the floor is raised to t, which had passed by then. Where the
+// machine's own clock agrees with it to the second, as one does that is kept by an
+// NTP service, it is the better clock, and is taken at its word. The first answer of
+// a run is kept on disk at once, the others by Persist. asked and answered are
+// uptimes.
+func (c *Clock) Raise(t time.Time, asked, answered time.Duration) error {
+	took := answered - asked
 	if took < 0 || took > maxError {
 		return fmt.Errorf("signed time that was %v under way says too little", took.Round(time.Millisecond))
 	}
-	c.Correct(Signed, t.Add(took/2), answered)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := t.Add(took / 2)
+	if wall, up := reading(c.machine); wall.Sub(now.Add(up-answered)).Abs() <= agree {
+		now = wall.Add(answered - up)
+	}
+	c.correct(Signed, now, answered)
+	c.signed, c.signedWas = c.is, answered
 	if t.After(c.floorAt(answered)) {
 		c.floor, c.floorWas = t, answered
 	}
-	if !c.saved.IsZero() && answered.Sub(c.saved) < persistEvery {
+	if !c.unsaved {
 		return nil
 	}
-	text, err := json.Marshal(record{c.floorAt(answered)})
+	return c.save()
+}
+
+// Persist keeps the floor on disk, every few hours and once more when ctx ends: it
+// rises with the time that passes, whether or not somebody tells the time.
+func (c *Clock) Persist(ctx context.Context) {
+	for ended := false; !ended; {
+		ended = c.Sleep(ctx, persistEvery) != nil
+		if err := c.Save(); err != nil {
+			c.log.Warn("the time could not be kept; trying again later", "err", err)
+		}
+	}
+}
+
+// Save keeps the floor on disk now.
+func (c *Clock) Save() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.save()
+}
+
+// save writes clock.json; mu is held.
+func (c *Clock) save() error {
+	kept := record{Floor: c.floorAt(c.machine.Uptime()).UTC()}
+	if !c.signed.IsZero() {
+		kept.Boot, kept.Booted = c.machine.Boot(), c.signed.Add(-c.signedWas).UTC()
+	}
+	text, err := json.Marshal(kept)
 	if err == nil {
 		err = disk.WriteFile(c.fs, c.file, append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("the clock's floor could not be kept: %w", err)
 	}
-	c.saved = answered
+	c.unsaved = c.unsaved && c.signed.IsZero()
 	return nil
 }
 
@@ -166,10 +282,10 @@ type Status struct {
 func (c *Clock) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	base := c.base.Now()
-	s := Status{Now: c.now(base), Source: c.source, Floor: c.floorAt(base).UTC()}
+	up := c.machine.Uptime()
+	s := Status{Now: c.now(up), Source: c.source, Floor: c.floorAt(up).UTC()}
 	if c.source != System {
-		s.Since = base.Sub(c.was)
+		s.Since = up - c.was
 	}
 	return s
 }

@@ -3,8 +3,10 @@ package trustedtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,28 +14,43 @@ import (
 	"penstock/internal/disk/faultdisk"
 )
 
-// board is a machine's clock: what it shows at its start, and the time that has
-// passed since, which is real as far as the monotonic reading goes.
+// board is a machine: what its clock shows, how long it has been up, and which of
+// its boots this is.
 type board struct {
-	mu    sync.Mutex
-	shift time.Duration // of what it shows from the monotonic truth
-	boot  time.Time
+	mu   sync.Mutex
+	wall time.Time
+	up   time.Duration
+	name string
+
+	asleep func() // called when somebody has slept
 }
 
-// booted is a board that says at its start that it is wall.
-func booted(wall time.Time) *board { return &board{boot: wall} }
+var boots atomic.Int32
 
-var origin = time.Now()
+// booted is a board that shows at its start that it is wall.
+func booted(wall time.Time) *board {
+	return &board{wall: wall, name: fmt.Sprintf("boot %d", boots.Add(1))}
+}
 
-// Now carries a monotonic reading, as the machine's does.
 func (b *board) Now() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return origin.Add(b.boot.Sub(origin.Round(0))).Add(b.shift)
+	return b.wall
 }
+
+func (b *board) Uptime() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.up
+}
+
+func (b *board) Boot() string { return b.name }
 
 func (b *board) Sleep(ctx context.Context, d time.Duration) error {
 	b.pass(d)
+	if b.asleep != nil {
+		b.asleep()
+	}
 	return ctx.Err()
 }
 
@@ -41,7 +58,14 @@ func (b *board) Sleep(ctx context.Context, d time.Duration) error {
 func (b *board) pass(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.shift += d
+	b.wall, b.up = b.wall.Add(d), b.up+d
+}
+
+// set sets the clock on the wall.
+func (b *board) set(wall time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wall = wall
 }
 
 var (
@@ -62,9 +86,9 @@ func open(t *testing.T, b *board, fsys disk.FS) *Clock {
 // raise lets the clock hear signed time that was a second under way.
 func raise(t *testing.T, c *Clock, b *board, now time.Time) {
 	t.Helper()
-	asked := b.Now()
+	asked := b.Uptime()
 	b.pass(time.Second)
-	if err := c.Raise(now, asked, b.Now()); err != nil {
+	if err := c.Raise(now, asked, b.Uptime()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -99,7 +123,7 @@ func TestAForgedAnswerLastsNoLongerThanTheForger(t *testing.T) {
 	raise(t, c, b, truth)
 	floor := c.Status().Floor
 	lie := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
-	c.Correct(NTP, lie, b.Now())
+	c.Correct(NTP, lie, b.Uptime())
 	if got := c.Now(); !near(got, lie, time.Second) {
 		t.Errorf("the forged time is %s", got)
 	}
@@ -107,7 +131,7 @@ func TestAForgedAnswerLastsNoLongerThanTheForger(t *testing.T) {
 		t.Errorf("NTP moved the floor from %s to %s", floor, got)
 	}
 	b.pass(time.Minute)
-	c.Correct(NTP, truth.Add(time.Minute), b.Now())
+	c.Correct(NTP, truth.Add(time.Minute), b.Uptime())
 	if got := c.Now(); !near(got, truth.Add(time.Minute), 2*time.Second) {
 		t.Errorf("after the true answer it is %s", got)
 	}
@@ -121,7 +145,7 @@ func TestNobodySetsTheClockBehindItsFloor(t *testing.T) {
 	c := open(t, b, faultdisk.New())
 	raise(t, c, b, truth)
 	for _, s := range []Source{NTP, Modem} {
-		c.Correct(s, truth.AddDate(-1, 0, 0), b.Now())
+		c.Correct(s, truth.AddDate(-1, 0, 0), b.Uptime())
 		if got := c.Now(); got.Before(truth) {
 			t.Errorf("%s set it back to %s", s, got)
 		}
@@ -147,9 +171,9 @@ func TestAFastCrystalDoesNotCarryTheFloorPastTheTruth(t *testing.T) {
 func TestAnAnswerThatWasLongUnderWayIsRefused(t *testing.T) {
 	b := booted(truth)
 	c := open(t, b, faultdisk.New())
-	asked := b.Now()
+	asked := b.Uptime()
 	b.pass(maxError + time.Second)
-	if err := c.Raise(truth, asked, b.Now()); err == nil || c.Known() {
+	if err := c.Raise(truth, asked, b.Uptime()); err == nil || c.Known() {
 		t.Error("an answer of eleven seconds ago was believed")
 	}
 }
@@ -167,18 +191,25 @@ func TestThePowerMayGoAtEveryWriteOfTheFloor(t *testing.T) {
 		}
 		for i := range 3 {
 			now := truth.Add(time.Duration(i) * (persistEvery + time.Minute))
-			asked := b.Now()
-			if c.Raise(now, asked, b.Now()) != nil {
+			asked := b.Uptime()
+			if c.Raise(now, asked, b.Uptime()) != nil {
 				return promised
 			}
-			promised = now
+			if i == 0 {
+				promised = now // the first is kept at once
+			}
 			b.pass(persistEvery + time.Minute)
+			floor := c.Status().Floor
+			if c.Save() != nil {
+				return promised
+			}
+			promised = floor
 		}
 		return promised
 	}
 	whole := faultdisk.New()
 	life(whole)
-	if n := whole.Operations(); n < 12 {
+	if n := whole.Operations(); n < 20 {
 		t.Fatalf("the life has %d operations only", n)
 	}
 	for n := 1; n <= whole.Operations(); n++ {
@@ -228,6 +259,93 @@ func TestMostTimeServersMustAgree(t *testing.T) {
 		}
 		if tc.moves && !near(c.Now(), truth, time.Second) {
 			t.Errorf("%v: it is %s, in truth %s", tc.servers, c.Now(), truth)
+		}
+	}
+}
+
+// TestTheFloorRisesOnDiskWhileNobodyTellsTheTime: a gateway that has been without
+// its cloud for a month, and then without power, does not start a month ago.
+func TestTheFloorRisesOnDiskWhileNobodyTellsTheTime(t *testing.T) {
+	b, d := booted(time.Unix(0, 0)), faultdisk.New()
+	c := open(t, b, d)
+	raise(t, c, b, truth)
+	const month = 30 * 24 * time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	b.asleep = func() {
+		if b.Uptime() > month {
+			cancel()
+		}
+	}
+	c.Persist(ctx)
+	again := open(t, booted(time.Unix(0, 0)), d.AfterCut(0))
+	if got, want := again.Now(), truth.Add(month); got.After(want.Add(persistEvery)) || !near(got, want, month/1000+persistEvery) {
+		t.Errorf("after a month it starts at %s, in truth it is %s", got, want)
+	}
+}
+
+func TestAProcessThatIsStartedAgainKnowsTheTimeOfItsBoot(t *testing.T) {
+	b, d := booted(time.Unix(0, 0)), faultdisk.New()
+	c := open(t, b, d)
+	if _, known, sure := c.Booted(); known || sure {
+		t.Error("before anybody has told it, the time of the boot is known")
+	}
+	raise(t, c, b, truth)
+	want, _, _ := c.Booted()
+	b.pass(time.Hour)
+	b.set(time.Unix(5, 0)) // which is nobody's affair
+	again := open(t, b, d.AfterCut(0))
+	at, known, sure := again.Booted()
+	if !known || !sure || !near(at, want, time.Millisecond) || !again.Known() || !near(again.Now(), truth.Add(time.Hour), time.Second) {
+		t.Errorf("started again, it is %s and was booted at %s (known %v, sure %v); want %s", again.Now(), at, known, sure, want)
+	}
+	if other := open(t, booted(time.Unix(0, 0)), d.AfterCut(0)); other.Known() {
+		t.Error("another boot takes the time over")
+	}
+}
+
+// TestNTPDoesNotStampAgainstSignedTime: the lie of the year 2099 moves the clock, as
+// it may, but what is written for good meanwhile follows what was signed.
+func TestNTPDoesNotStampAgainstSignedTime(t *testing.T) {
+	b := booted(time.Unix(0, 0))
+	c := open(t, b, faultdisk.New())
+	raise(t, c, b, truth)
+	want, _, _ := c.Booted()
+	c.Correct(NTP, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), b.Uptime())
+	if at, _, sure := c.Booted(); !sure || !near(at, want, time.Second) {
+		t.Errorf("it was booted at %s, by NTP's lie at %s", want, at)
+	}
+	c.Correct(NTP, truth.Add(3*time.Second), b.Uptime())
+	if at, _, _ := c.Booted(); !near(at, want.Add(3*time.Second), time.Second) {
+		t.Errorf("an answer that agrees is not followed: %s", at.Sub(want))
+	}
+}
+
+// TestABetterClockIsNotCorrectedByAWorseOne: an answer that was half a second under
+// way cannot improve a clock that NTP keeps to the millisecond.
+func TestABetterClockIsNotCorrectedByAWorseOne(t *testing.T) {
+	b := booted(truth)
+	c := open(t, b, faultdisk.New())
+	raise(t, c, b, truth.Add(200*time.Millisecond))
+	if got := c.Now(); !got.Equal(b.Now()) || !c.Known() {
+		t.Errorf("the machine says %s, the clock %s", b.Now(), got)
+	}
+	b.set(truth.Add(time.Hour))
+	if got := c.Now(); got.After(truth.Add(time.Minute)) {
+		t.Errorf("and then follows it to %s", got)
+	}
+}
+
+func TestTheMachinesClaimIsPossibleFromTheFloorOn(t *testing.T) {
+	for _, tc := range []struct {
+		wall     time.Time
+		possible bool
+	}{{time.Unix(0, 0), false}, {built.Add(-time.Second), false}, {truth, true}} {
+		b := booted(tc.wall)
+		b.pass(time.Minute)
+		b.set(tc.wall)
+		at, possible := open(t, b, faultdisk.New()).Claim()
+		if possible != tc.possible || !at.Equal(tc.wall.Add(-time.Minute)) {
+			t.Errorf("a machine that says %s: booted %s, possible %v", tc.wall, at, possible)
 		}
 	}
 }

@@ -16,9 +16,10 @@
 // A forged NTP answer therefore moves the gateway for as long as it lasts; the next
 // true one moves it back. No answer can set it back behind the floor.
 //
-// Between two answers time is counted by the monotonic clock. The floor advances a
-// thousandth slower than that, so that a fast crystal does not carry it past the
-// truth.
+// Between two answers time is counted by the machine's uptime, which nobody can set
+// and which goes on through restarts of the process: signed time that was heard
+// once holds for the whole boot. The floor advances a thousandth slower than that,
+// so that a fast crystal does not carry it past the truth.
 //
 // The question for signed time is the one connection that may be made without
 // knowing the time (pki.ForTime): all is checked about the server but its dates.

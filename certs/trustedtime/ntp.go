@@ -48,8 +48,8 @@ func AskNTP(ctx context.Context, c *Clock, servers []string, ask Offset) error {
 		errs = append(errs, fmt.Errorf("of %d time servers %d answered and %d agree; more than half must", len(servers), len(offs), n))
 		return errors.Join(errs...)
 	}
-	now := c.base.Now()
-	c.Correct(NTP, now.Round(0).Add(off), now)
+	wall, up := reading(c.machine)
+	c.Correct(NTP, wall.Add(off), up)
 	return nil
 }
 

@@ -56,14 +56,14 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	asked := c.base.Now()
+	asked := c.machine.Uptime()
 	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("asking for the time: %w", err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	answered := c.base.Now()
+	answered := c.machine.Uptime()
 	if err != nil {
 		return fmt.Errorf("asking for the time: %w", err)
 	}
