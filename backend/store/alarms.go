@@ -80,8 +80,12 @@ func (s *Store) dataAlarms(ctx context.Context, gateway string) (alarms []Alarm,
 }
 
 // linkEvent keeps an event of a link where Alarms finds it.
-func linkEvent(tx *sql.Tx, gateway string, e telemetry.Event) error {
+func linkEvent(tx *sql.Tx, gateway string, e telemetry.Event, now int64) error {
+	at := now // where the gateway did not know it
+	if !e.Time.IsZero() {
+		at = e.Time.UnixMilli()
+	}
 	_, err := tx.Exec(`INSERT INTO link_events (gateway, time, link, point, raw) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		gateway, e.Time.UnixMilli(), e.Link, e.Point, e.Raw)
+		gateway, at, e.Link, e.Point, e.Raw)
 	return err
 }

@@ -140,7 +140,7 @@ const (
 	blockColumns  = `SELECT gateway, publish, latest FROM records WHERE gateway = ? AND kind = 1 AND readable = 1 `
 	blocksOfTime  = `AND latest >= ? AND latest <= ? AND earliest <= ? ORDER BY latest`
 	newestBlocks  = `ORDER BY latest DESC LIMIT ?`
-	gapsOfTime    = `SELECT publish, earliest FROM records WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY earliest`
+	gapsOfTime    = `SELECT publish, latest, earliest FROM records WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY earliest`
 	recordCounts  = `SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readable = 0), 0) FROM records WHERE gateway = ?`
 	recordsOfKind = `SELECT (SELECT count(*) FROM filed WHERE gateway = ?1 AND kind = ?2) + (SELECT count(*) FROM arrivals WHERE gateway = ?1 AND kind = ?2)`
 )
@@ -241,8 +241,8 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 	var gaps []telemetry.Gap
 	for rows.Next() {
 		var publish sql.RawBytes
-		var earliest int64
-		if err := rows.Scan(&publish, &earliest); err != nil {
+		var latest, earliest int64 // in the order of the second
+		if err := rows.Scan(&publish, &latest, &earliest); err != nil {
 			return nil, err
 		}
 		rec, err := decode.ParseRecord(publish)
@@ -252,6 +252,9 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 		g, err := decode.ParseGap(rec.Body)
 		if err != nil {
 			return nil, fmt.Errorf("a gap of %s that was readable: %w", gateway, err)
+		}
+		if g.To.IsZero() { // the gateway could not tell; it had ended when the record came
+			g.To = time.UnixMilli(latest).UTC()
 		}
 		gaps = append(gaps, g)
 	}

@@ -149,7 +149,9 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 			return in
 		}
 		in.gap = &g
-		in.index.earliest, in.index.latest = g.From.UnixMilli(), g.To.UnixMilli()
+		if in.index.earliest = g.From.UnixMilli(); !g.To.IsZero() { // else it ended before now
+			in.index.latest = g.To.UnixMilli()
+		}
 	case wire.KindResult:
 		r, err := decode.ParseResult(rec.Body)
 		if err != nil {
@@ -320,7 +322,7 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 			}
 		}
 		if in.event != nil && in.event.Link != "" {
-			if err := linkEvent(tx, in.gateway, *in.event); err != nil {
+			if err := linkEvent(tx, in.gateway, *in.event, now); err != nil {
 				return nil, err
 			}
 		}

@@ -216,6 +216,24 @@ func TestWhatCannotBeDecodedIsKeptMarkedAndCounted(t *testing.T) {
 	}
 }
 
+// TestAGapOfAGatewayThatDoesNotKnowTheTimeEndsWhenItArrives: and one that knows
+// neither end began at the beginning.
+func TestAGapOfAGatewayThatDoesNotKnowTheTimeEndsWhenItArrives(t *testing.T) {
+	s, g := temporary(t), newGateway(t)
+	before := time.Now().Add(-time.Second)
+	keep(t, s, g.publish(wire.KindGap, wire.AppendGap(nil, telemetry.Gap{Reason: telemetry.UncleanStop, From: t0})))
+	keep(t, s, g.publish(wire.KindGap, wire.AppendGap(nil, telemetry.Gap{Reason: telemetry.UncleanStop})))
+	gaps, err := s.Gaps(t.Context(), "GW-1", before, time.Now().Add(time.Hour))
+	if err != nil || len(gaps) != 2 {
+		t.Fatal(gaps, err)
+	}
+	for i, from := range []time.Time{time.UnixMilli(0), t0} {
+		if !gaps[i].From.Equal(from) || gaps[i].To.Before(before) || gaps[i].To.After(time.Now()) {
+			t.Errorf("%v; want it from %v to its arrival", gaps[i], from)
+		}
+	}
+}
+
 func TestGapsAreFoundByTheTimeTheyTouch(t *testing.T) {
 	s, g := temporary(t), newGateway(t)
 	want := telemetry.Gap{Reason: telemetry.UncleanStop, From: t0, To: t0.Add(time.Minute)}

@@ -166,10 +166,11 @@ type Gap struct {
 // pump fell back to local. The same change also arrives as a reading, later. Or it
 // says something of one of the gateway's links, which no reading does.
 type Event struct {
-	Time        time.Time
-	Pump, Point string // Pump.ID, and the name of the point
-	Link        string // the name of a link; Pump is empty then
-	Raw, Before int64  // what it is now, and what it was
+	Time        time.Time     // zero: the gateway did not know it
+	Unsure      time.Duration // how far Time may be off either way
+	Pump, Point string        // Pump.ID, and the name of the point
+	Link        string        // the name of a link; Pump is empty then
+	Raw, Before int64         // what it is now, and what it was
 }
 
 // DataUsed is the point of an event that says that a link has used 80 or 100 % of

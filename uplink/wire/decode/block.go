@@ -20,7 +20,10 @@ import (
 type Block struct {
 	Catalogue wire.Name
 	From, To  time.Time // it answers for [From, To)
-	Runs      []Run
+	// Unsure is how far all its times may be off together, either way: the gateway
+	// did not know the time.
+	Unsure time.Duration
+	Runs   []Run
 }
 
 // Run is a grid of consecutive slots of one group.
@@ -111,6 +114,7 @@ func (p *parser) block(b *Block, body []byte) error {
 		return fmt.Errorf("block: a length of %d ms", pb.LengthMs)
 	}
 	b.To = b.From.Add(time.Duration(pb.LengthMs) * time.Millisecond)
+	b.Unsure = unsure(pb.UnsureMs)
 	if len(pb.Columns) > 0 {
 		if err := p.unpack(&pb); err != nil {
 			return fmt.Errorf("block: %w", err)

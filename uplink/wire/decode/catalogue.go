@@ -69,7 +69,7 @@ func orOne(v int64) int64 {
 }
 
 // ParseGap reads a body of wire.KindGap. A reason that this version does not
-// know is passed on as its number.
+// know is passed on as its number. To is zero where the gateway did not know it.
 func ParseGap(body []byte) (telemetry.Gap, error) {
 	var pb wirepb.Gap
 	if err := proto.Unmarshal(body, &pb); err != nil {
@@ -79,11 +79,11 @@ func ParseGap(body []byte) (telemetry.Gap, error) {
 	if err != nil {
 		return telemetry.Gap{}, fmt.Errorf("gap: from: %w", err)
 	}
-	to, err := instant(pb.ToMs)
+	to, err := instantOrNone(pb.ToMs)
 	if err != nil {
 		return telemetry.Gap{}, fmt.Errorf("gap: to: %w", err)
 	}
-	if to.Before(from) || pb.ToSeq < pb.FromSeq || pb.Reason < 0 || pb.Reason > math.MaxUint8 {
+	if !to.IsZero() && to.Before(from) || pb.ToSeq < pb.FromSeq || pb.Reason < 0 || pb.Reason > math.MaxUint8 {
 		return telemetry.Gap{}, fmt.Errorf("gap: reason %d, time %v to %v, records %d to %d", pb.Reason, from, to, pb.FromSeq, pb.ToSeq)
 	}
 	return telemetry.Gap{Reason: telemetry.GapReason(pb.Reason), From: from, To: to, FromSeq: pb.FromSeq, ToSeq: pb.ToSeq}, nil
@@ -99,20 +99,35 @@ func instant(ms int64) (time.Time, error) {
 	return time.UnixMilli(ms).UTC(), nil
 }
 
-// ParseEvent reads a body of wire.KindEvent.
+// instantOrNone is an instant, the zero time where a gateway did not know it.
+func instantOrNone(ms int64) (time.Time, error) {
+	if ms == 0 {
+		return time.Time{}, nil
+	}
+	return instant(ms)
+}
+
+// unsure bounds what a gateway says of how far its times are off.
+func unsure(ms uint64) time.Duration {
+	const most = 200 * 365 * 24 * time.Hour
+	return time.Duration(min(ms, uint64(most.Milliseconds()))) * time.Millisecond
+}
+
+// ParseEvent reads a body of wire.KindEvent. Its time is zero where the gateway
+// did not know it.
 func ParseEvent(body []byte) (telemetry.Event, error) {
 	var pb wirepb.Event
 	if err := proto.Unmarshal(body, &pb); err != nil {
 		return telemetry.Event{}, fmt.Errorf("event: %w", err)
 	}
-	at, err := instant(pb.TimeMs)
+	at, err := instantOrNone(pb.TimeMs)
 	if err != nil {
 		return telemetry.Event{}, fmt.Errorf("event: %w", err)
 	}
 	if pb.Pump == "" && pb.Link == "" || pb.Point == "" {
 		return telemetry.Event{}, fmt.Errorf("event: neither pump nor link (%q), or no point (%q)", pb.Pump, pb.Point)
 	}
-	return telemetry.Event{Time: at, Pump: pb.Pump, Link: pb.Link, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
+	return telemetry.Event{Time: at, Unsure: unsure(pb.UnsureMs), Pump: pb.Pump, Link: pb.Link, Point: pb.Point, Raw: pb.Raw, Before: pb.Before}, nil
 }
 
 // ParseResult reads a body of wire.KindResult. An outcome that this version does

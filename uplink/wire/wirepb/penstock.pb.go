@@ -724,7 +724,11 @@ type Block struct {
 	// The columns of all runs, packed by the range coder of docs/protocol.md. When
 	// it is there, runs leave deltas and exact out and say series and exact_rows
 	// instead.
-	Columns       []byte `protobuf:"bytes,5,opt,name=columns,proto3" json:"columns,omitempty"`
+	Columns []byte `protobuf:"bytes,5,opt,name=columns,proto3" json:"columns,omitempty"`
+	// The gateway did not know the time when it read the pumps, and never learned it
+	// exactly: all times of the block may be off together by this much either way.
+	// 0: they are known.
+	UnsureMs      uint64 `protobuf:"varint,6,opt,name=unsure_ms,json=unsureMs,proto3" json:"unsure_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +796,13 @@ func (x *Block) GetColumns() []byte {
 		return x.Columns
 	}
 	return nil
+}
+
+func (x *Block) GetUnsureMs() uint64 {
+	if x != nil {
+		return x.UnsureMs
+	}
+	return 0
 }
 
 // Consecutive slots of one group. Slot k is at from_ms + first_ms + k*period.
@@ -1058,8 +1069,8 @@ func (x *Exact) GetOffMs() []int64 {
 type Gap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Reason        Reason                 `protobuf:"varint,1,opt,name=reason,proto3,enum=penstock.wire.v1.Reason" json:"reason,omitempty"`
-	FromMs        int64                  `protobuf:"zigzag64,2,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`
-	ToMs          int64                  `protobuf:"zigzag64,3,opt,name=to_ms,json=toMs,proto3" json:"to_ms,omitempty"`
+	FromMs        int64                  `protobuf:"zigzag64,2,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`  // 0: the gateway cannot tell; as early as may be
+	ToMs          int64                  `protobuf:"zigzag64,3,opt,name=to_ms,json=toMs,proto3" json:"to_ms,omitempty"`        // 0: it cannot tell; not later than the record arrived
 	FromSeq       uint64                 `protobuf:"varint,4,opt,name=from_seq,json=fromSeq,proto3" json:"from_seq,omitempty"` // of the history lane; 0: they never became a record
 	ToSeq         uint64                 `protobuf:"varint,5,opt,name=to_seq,json=toSeq,proto3" json:"to_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1135,12 +1146,13 @@ func (x *Gap) GetToSeq() uint64 {
 // went, a pump fell back to local. The reading itself is also in a block.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	TimeMs        int64                  `protobuf:"zigzag64,1,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
-	Pump          string                 `protobuf:"bytes,2,opt,name=pump,proto3" json:"pump,omitempty"`        // Pump.id of the catalogue
-	Point         string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`      // e.g. "alarm_code"
-	Raw           int64                  `protobuf:"zigzag64,4,opt,name=raw,proto3" json:"raw,omitempty"`       // what it is now
-	Before        int64                  `protobuf:"zigzag64,5,opt,name=before,proto3" json:"before,omitempty"` // what it was
-	Link          string                 `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`        // instead of a pump: the gateway's link that it is about
+	TimeMs        int64                  `protobuf:"zigzag64,1,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`     // 0: the gateway cannot tell; not later than the record arrived
+	Pump          string                 `protobuf:"bytes,2,opt,name=pump,proto3" json:"pump,omitempty"`                          // Pump.id of the catalogue
+	Point         string                 `protobuf:"bytes,3,opt,name=point,proto3" json:"point,omitempty"`                        // e.g. "alarm_code"
+	Raw           int64                  `protobuf:"zigzag64,4,opt,name=raw,proto3" json:"raw,omitempty"`                         // what it is now
+	Before        int64                  `protobuf:"zigzag64,5,opt,name=before,proto3" json:"before,omitempty"`                   // what it was
+	Link          string                 `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`                          // instead of a pump: the gateway's link that it is about
+	UnsureMs      uint64                 `protobuf:"varint,7,opt,name=unsure_ms,json=unsureMs,proto3" json:"unsure_ms,omitempty"` // as in Block
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1215,6 +1227,13 @@ func (x *Event) GetLink() string {
 		return x.Link
 	}
 	return ""
+}
+
+func (x *Event) GetUnsureMs() uint64 {
+	if x != nil {
+		return x.UnsureMs
+	}
+	return 0
 }
 
 // What the endpoint publishes on gw/<serial>/down. A gateway passes over what it
@@ -1565,13 +1584,14 @@ const file_penstock_proto_rawDesc = "" +
 	"\x03num\x18\x04 \x01(\x12R\x03num\x12\x10\n" +
 	"\x03add\x18\x05 \x01(\x12R\x03add\x12\x10\n" +
 	"\x03den\x18\x06 \x01(\x12R\x03den\x12 \n" +
-	"\venumeration\x18\a \x01(\tR\venumeration\"\xa0\x01\n" +
+	"\venumeration\x18\a \x01(\tR\venumeration\"\xbd\x01\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tcatalogue\x18\x01 \x01(\fR\tcatalogue\x12\x17\n" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x1b\n" +
 	"\tlength_ms\x18\x03 \x01(\x04R\blengthMs\x12)\n" +
 	"\x04runs\x18\x04 \x03(\v2\x15.penstock.wire.v1.RunR\x04runs\x12\x18\n" +
-	"\acolumns\x18\x05 \x01(\fR\acolumns\"\x99\x02\n" +
+	"\acolumns\x18\x05 \x01(\fR\acolumns\x12\x1b\n" +
+	"\tunsure_ms\x18\x06 \x01(\x04R\bunsureMs\"\x99\x02\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x19\n" +
 	"\bfirst_ms\x18\x02 \x01(\x12R\afirstMs\x12\x1b\n" +
@@ -1600,14 +1620,15 @@ const file_penstock_proto_rawDesc = "" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x13\n" +
 	"\x05to_ms\x18\x03 \x01(\x12R\x04toMs\x12\x19\n" +
 	"\bfrom_seq\x18\x04 \x01(\x04R\afromSeq\x12\x15\n" +
-	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq\"\x88\x01\n" +
+	"\x06to_seq\x18\x05 \x01(\x04R\x05toSeq\"\xa5\x01\n" +
 	"\x05Event\x12\x17\n" +
 	"\atime_ms\x18\x01 \x01(\x12R\x06timeMs\x12\x12\n" +
 	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x14\n" +
 	"\x05point\x18\x03 \x01(\tR\x05point\x12\x10\n" +
 	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x16\n" +
 	"\x06before\x18\x05 \x01(\x12R\x06before\x12\x12\n" +
-	"\x04link\x18\x06 \x01(\tR\x04link\"\xa3\x01\n" +
+	"\x04link\x18\x06 \x01(\tR\x04link\x12\x1b\n" +
+	"\tunsure_ms\x18\a \x01(\x04R\bunsureMs\"\xa3\x01\n" +
 	"\x04Down\x12-\n" +
 	"\x05watch\x18\x01 \x01(\v2\x17.penstock.wire.v1.WatchR\x05watch\x127\n" +
 	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\x123\n" +
