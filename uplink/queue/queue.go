@@ -64,6 +64,9 @@ type Options struct {
 	MaxRecord int
 	// Clock stamps the start of a run and paces the writing of the cursors.
 	Clock clock.Clock
+	// Last, if not nil, is told by Open the latest time in the queue, zero if there
+	// is none, before it asks Clock: a clock that starts over can start behind it.
+	Last func(time.Time)
 	// Rand is where epochs come from: crypto/rand.Reader, unless a test
 	// wants to know them.
 	Rand io.Reader

@@ -71,7 +71,6 @@ func (o *Options) complete() error {
 
 // recover reads what the last run left.
 func (q *Queue) recover() (Recovery, error) {
-	now := stampOf(q.o.Clock.Now())
 	for i := range q.lanes {
 		q.lanes[i] = lane{id: Lane(i + 1), next: 1, cursorStamp: noTime}
 	}
@@ -84,25 +83,36 @@ func (q *Queue) recover() (Recovery, error) {
 		return Recovery{}, err
 	}
 	if files == 0 && !found {
-		q.begin(now)
+		q.begin(q.now(noTime))
 		return Recovery{Clean: true}, q.drawEpoch()
 	}
 	clean := found && whole && h.clean
-	intact := true // nothing but, perhaps, the last run's end is missing
-	var damaged []span
+	last := int64(noTime)
+	if found {
+		last = h.runStart
+	}
+	var ends [2]laneEnd
 	for i := range q.lanes {
-		l := &q.lanes[i]
 		was := headLane{stamp: noTime}
 		if found {
 			was = h.lanes[i]
 		}
-		spans, same, err := q.recoverLane(l, was, found, clean, now)
+		if ends[i], err = q.recoverLane(&q.lanes[i], was, found, clean); err != nil {
+			return Recovery{}, err
+		}
+		clean = clean && ends[i].same
+		last = max(last, ends[i].last)
+	}
+	now := q.now(last)
+	intact := true // nothing but, perhaps, the last run's end is missing
+	var damaged []span
+	for i := range q.lanes {
+		spans, err := q.lose(&q.lanes[i], ends[i], now)
 		if err != nil {
 			return Recovery{}, err
 		}
 		damaged = append(damaged, spans...)
 		intact = intact && len(spans) == 0
-		clean = clean && same
 	}
 
 	r := Recovery{Clean: clean, NewEpoch: !clean || !intact}
@@ -185,10 +195,26 @@ func (q *Queue) list() (files int, err error) {
 	return files, nil
 }
 
-// recoverLane sets up a lane from its files and what the head says. It returns
-// what is lost, and whether the lane ends exactly as the head says. found: there
-// is a head. now is the time of a loss that nothing dates.
-func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64) (lost []span, same bool, err error) {
+// now asks the clock when this run begins, once it has been told the last time that
+// the runs before it knew.
+func (q *Queue) now(last int64) int64 {
+	if q.o.Last != nil {
+		q.o.Last(timeOf(last))
+	}
+	return stampOf(q.o.Clock.Now())
+}
+
+// laneEnd is how a lane was found.
+type laneEnd struct {
+	tail        // of its last segment
+	same  bool  // it ends exactly as the head says
+	since int64 // a time before whatever is missing when no segment is left
+	last  int64 // the last time in it
+}
+
+// recoverLane sets up a lane from its files and what the head says. found: there is
+// a head.
+func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool) (end laneEnd, err error) {
 	l.durable, l.told = was.cursor, was.told
 	if was.cursor >= l.cursor { // else a tomb is beyond it
 		l.moveCursor(was.cursor, was.stamp)
@@ -203,7 +229,7 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 			limit = min(limit, was.size)
 		}
 		if t, err = q.scanSegment(l, last, limit); err != nil {
-			return nil, false, err
+			return laneEnd{}, err
 		}
 		if t.records > 0 {
 			break
@@ -217,7 +243,7 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 		l.segments, last = l.segments[:len(l.segments)-1], nil
 	}
 	l.next = max(was.next, l.cursor+1, 1)
-	same = was.base == 0 && last == nil || last != nil && last.base == was.base && t.good == was.size
+	same := was.base == 0 && last == nil || last != nil && last.base == was.base && t.good == was.size
 	if last != nil {
 		same = same && t.next == was.next
 		l.next = max(l.next, t.next)
@@ -241,9 +267,19 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 		_ = q.remove(segmentName(l.id, first.base, first.previous)) // discarded
 		l.segments = l.segments[1:]
 	}
-	holes, err := q.holes(l, t, since, now)
+	end = laneEnd{tail: t, same: same, since: since, last: max(since, l.cursorStamp)}
+	if last != nil {
+		end.last = max(end.last, t.max, t.stamp)
+	}
+	return end, nil
+}
+
+// lose notes what is missing of a lane and had not arrived. now is the time of a
+// loss that nothing dates.
+func (q *Queue) lose(l *lane, end laneEnd, now int64) (lost []span, err error) {
+	holes, err := q.holes(l, end.tail, end.since, now)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	for _, s := range holes {
 		if s.from = max(s.from, l.cursor+1); s.from > s.to {
@@ -257,7 +293,7 @@ func (q *Queue) recoverLane(l *lane, was headLane, found, clean bool, now int64)
 		l.known = append(l.known, s)
 		l.damaged += s.count()
 	}
-	return lost, same, nil
+	return lost, nil
 }
 
 // holes is what the names of a lane's segments, and its end, say is missing. What
