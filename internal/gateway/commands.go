@@ -29,7 +29,7 @@ func (g *Gateway) openCommands() (err error) {
 		Act:     g.act,
 		Report:  g.report,
 		Trusted: g.clockTrusted,
-		Clock:   g.clock,
+		Clock:   g.time,
 		Log:     g.log.With("part", "commands"),
 	})
 	return err

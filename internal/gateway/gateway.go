@@ -41,6 +41,7 @@ import (
 	"penstock/uplink/command"
 	"penstock/uplink/link"
 	"penstock/uplink/queue"
+	"penstock/uplink/stamp"
 	"penstock/uplink/wire"
 )
 
@@ -55,12 +56,14 @@ type Options struct {
 	Families *profile.Library // that the configuration chose from
 	Version  string
 	Log      *slog.Logger
+	Machine  clock.Machine // nil: clock.System
 }
 
 // Gateway is a running firmware.
 type Gateway struct {
 	opts      Options
-	clock     clock.Clock
+	clock     clock.Machine
+	steady    clock.Clock // the machine's uptime, by which pumps are read
 	log       *slog.Logger
 	started   time.Time
 	time      *timekeeper
@@ -68,7 +71,7 @@ type Gateway struct {
 	identity  *certs.Identity // of the factory
 	enrolled  *operational.Identity
 	trust     *trust.Keeper
-	queue     *queue.Queue
+	queue     *stamp.Queue
 	buses     []*poll.Bus
 	offsets   []int // of each bus's first group in the catalogue
 	recorder  *recorder
@@ -83,8 +86,12 @@ type Gateway struct {
 // New builds a gateway from its state folder and configuration. It opens no
 // port and no connection yet. Run closes what it opened.
 func New(o Options) (*Gateway, error) {
-	g := &Gateway{opts: o, clock: clock.System, log: o.Log, started: clock.System.Now()}
-	g.keys = keysOf(o.State, "")
+	g := &Gateway{opts: o, clock: o.Machine, log: o.Log, keys: keysOf(o.State, "")}
+	if g.clock == nil {
+		g.clock = clock.System
+	}
+	g.steady = clock.SinceBoot(g.clock)
+	g.started = g.steady.Now()
 	err := g.openTime()
 	if err != nil {
 		return nil, err
@@ -103,8 +110,8 @@ func New(o Options) (*Gateway, error) {
 	if err := g.openCommands(); err != nil {
 		return nil, errors.Join(err, g.queue.Close())
 	}
-	g.herald = newHerald(g.queue, catalogue.Meaning(), g.clock, g.log)
-	g.recorder = newRecorder(g.queue, catalogue, o.Config.ReportEvery, g.settled, g.clock, g.log)
+	g.herald = newHerald(g.queue, catalogue.Meaning(), g.steady, g.log)
+	g.recorder = newRecorder(g.queue, catalogue, o.Config.ReportEvery, g.settled, g.steady, g.log)
 	if err := g.openLinks(); err != nil {
 		return nil, errors.Join(err, g.queue.Close())
 	}
@@ -150,7 +157,7 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 			}
 			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay})
 		}
-		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.clock, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
+		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.steady, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
 		if err != nil {
 			return nil, err
 		}
@@ -189,14 +196,13 @@ func (g *Gateway) rescaled() {
 
 func (g *Gateway) openQueue() (err error) {
 	var found queue.Recovery
-	g.queue, found, err = queue.Open(disk.OS, filepath.Join(g.opts.State, "queue"), queue.Options{
+	g.queue, found, err = stamp.Open(disk.OS, filepath.Join(g.opts.State, "queue"), queue.Options{
 		Limit:     g.opts.Config.QueueLimit,
 		MaxRecord: wire.MaxRecord,
-		Clock:     g.clock,
 		Rand:      rand.Reader,
 		EncodeGap: wire.GapPayload,
 		Log:       g.log.With("part", "queue"),
-	})
+	}, g.time)
 	if err != nil {
 		return fmt.Errorf("the queue: %w", err)
 	}
@@ -312,7 +318,7 @@ const onItsWay = 3 * time.Second
 
 // settled is a time before which no reading is still on its way. After a power
 // cut the gap begins there, so that it covers what was being asked for, too.
-func (g *Gateway) settled() time.Time { return g.clock.Now().Add(-onItsWay) }
+func (g *Gateway) settled() time.Time { return g.steady.Now().Add(-onItsWay) }
 
 // state is the JSON of the state topic.
 func (g *Gateway) state(session uint64, online bool) []byte {

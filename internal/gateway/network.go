@@ -72,7 +72,7 @@ func (g *Gateway) openLinks() (err error) {
 	if err := disk.MkdirAll(disk.OS, dir, 0o700); err != nil {
 		return err
 	}
-	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, Warn: g.herald.warn, FS: disk.OS, Dir: dir,
+	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, Warn: g.warn, FS: disk.OS, Dir: dir,
 		Clock: g.clock, Rand: mathrand.Float64, Log: g.log.With("part", "links")})
 	return err
 }
@@ -120,4 +120,10 @@ func linkStatus(all []link.Status) []status.Link {
 			Advice: l.Advice, Month: l.Month, Bytes: l.Bytes, Budget: l.Budget, Metered: l.Metered})
 	}
 	return links
+}
+
+// warn tells the cloud of a link's budget. Events are dated by the uptime.
+func (g *Gateway) warn(w link.Warning) error {
+	w.Time = g.steady.Now()
+	return g.herald.warn(w)
 }

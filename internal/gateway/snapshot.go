@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"penstock/fieldbus/poll"
 	"penstock/internal/status"
 	"penstock/uplink/queue"
@@ -9,34 +11,73 @@ import (
 // Snapshot is the gateway's state now, in everybody's words. It may be called
 // from any goroutine.
 func (g *Gateway) Snapshot() status.Snapshot {
-	now := g.clock.Now()
+	now := g.time.Now()
 	up := g.session.Status()
 	s := status.Snapshot{
 		Time:     now,
 		Version:  g.opts.Version,
-		Started:  g.started,
+		Started:  g.shown(g.started),
 		Gateway:  status.Gateway{Serial: g.identity.Serial(), Model: g.identity.Model(), Board: g.identity.Board()},
 		Identity: g.identityStatus(now),
 		Trust:    g.trustStatus(),
 		Keys:     keysStatus(g.keys.Status()),
 		Uplink: status.Uplink{
 			State:        g.uplinkState(up.State),
-			Since:        up.Since,
+			Since:        g.shownWall(up.Since),
 			AuthURL:      g.identity.AuthURL(),
 			Endpoint:     up.Endpoint,
 			Session:      up.Session,
 			LastError:    up.LastError,
 			Acknowledged: up.Acknowledged,
 		},
-		Links:  linkStatus(g.links.Status()),
+		Links:  g.linkStatus(),
 		Queue:  queueStatus(g.queue.Status()),
 		Clock:  g.time.status(),
 		Search: g.plug.text(),
 	}
 	for _, b := range g.buses {
-		s.Buses = append(s.Buses, busStatus(b.Status()))
+		s.Buses = append(s.Buses, g.busStatus(b.Status()))
 	}
 	return s
+}
+
+// shown is the time, as well as it is known, at which the steady clock showed t.
+func (g *Gateway) shown(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	booted, _, _ := g.time.Booted()
+	return booted.Add(time.Duration(t.UnixNano()))
+}
+
+// shownWall is the time, as well as it is known, at which the machine's own clock
+// showed t.
+func (g *Gateway) shownWall(t time.Time) time.Time {
+	now := g.clock.Now()
+	return g.time.Now().Add(-now.Sub(t))
+}
+
+// busStatus is a bus that goes by the steady clock.
+func (g *Gateway) busStatus(b poll.Status) status.Bus {
+	s := busStatus(b)
+	s.Since = g.shown(s.Since)
+	for i := range s.Pumps {
+		p := &s.Pumps[i]
+		p.LastGood = g.shown(p.LastGood)
+		for j := range p.Values {
+			p.Values[j].Time = g.shown(p.Values[j].Time)
+		}
+	}
+	return s
+}
+
+// linkStatus is the links in everybody's words.
+func (g *Gateway) linkStatus() []status.Link {
+	links := linkStatus(g.links.Status())
+	for i := range links {
+		links[i].Since = g.shownWall(links[i].Since)
+	}
+	return links
 }
 
 func queueStatus(q queue.Status) status.Queue {

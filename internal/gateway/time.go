@@ -53,6 +53,7 @@ func (g *Gateway) keepTime(ctx context.Context) {
 	}
 	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots, Cert: g.identity.Certificate,
 		Dial: g.links.Dial, Rand: rand.Reader}
+	wg.Go(func() { g.time.Persist(ctx) })
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
 		g.enrolled.Look() // a certificate that was good by the clock may not be
