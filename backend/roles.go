@@ -47,7 +47,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 
 	log := cfg.Log.With("role", "auth")
 	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
-		EST: est.New(est.Config{Authority: ca, Store: db, Clock: clock.System, Log: log}), Roots: ca, Clock: clock.System, Log: log})
+		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: clock.System, Log: log}), Roots: ca, Clock: clock.System, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"penstock/backend/access"
 	"penstock/backend/store"
@@ -34,9 +35,16 @@ type Config struct {
 	Hosts []string
 	// Where the roles listen, host:port.
 	Auth, Endpoint, Web string
-	Ready               string // file that receives the addresses as JSON once all of them listen
-	Log                 *slog.Logger
+	// CertificateLife is how long an operational certificate is good; 0: as long as
+	// the constant of that name says.
+	CertificateLife time.Duration
+	Ready           string // file that receives the addresses as JSON once all of them listen
+	Log             *slog.Logger
 }
+
+// CertificateLife is how long an operational certificate is good where nobody says
+// otherwise.
+const CertificateLife = pki.OperationalLife
 
 // Addresses are where the roles listen, port 0 replaced.
 type Addresses struct {
@@ -85,6 +93,7 @@ func serve(ctx context.Context, cfg Config, db *store.Store) error {
 	if err != nil {
 		return err
 	}
+	ca.Life = cfg.CertificateLife
 	if err := db.AllOffline(ctx); err != nil { // whoever was online before is not any more
 		return err
 	}

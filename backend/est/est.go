@@ -32,6 +32,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/smallstep/pkcs7"
 
@@ -67,8 +68,11 @@ type Store interface {
 type Config struct {
 	Authority Authority
 	Store     Store
-	Clock     clock.Clock
-	Log       *slog.Logger
+	// Life is how long a certificate is good that is issued, where that is so short
+	// that the limits must give way to it.
+	Life  time.Duration
+	Clock clock.Clock
+	Log   *slog.Logger
 }
 
 // Server answers the four questions of EST.
@@ -78,7 +82,7 @@ type Server struct {
 }
 
 // New makes a server.
-func New(c Config) *Server { return &Server{c, newLimits()} }
+func New(c Config) *Server { return &Server{c, newLimits(c.Life)} }
 
 // Handler is a handler of requests from a gateway that is known and in force.
 type Handler = func(w http.ResponseWriter, r *http.Request, g pki.Gateway)

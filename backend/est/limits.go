@@ -22,10 +22,18 @@ type limits struct {
 	mu   sync.Mutex
 	all  *rate.Limiter
 	each map[string]*rate.Limiter // guarded by mu; serial numbers are those of known gateways
+	// every is how often a gateway may enrol in the long run.
+	every time.Duration
 }
 
-func newLimits() *limits {
-	return &limits{all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}}
+// newLimits makes limits for certificates of that life: whoever renews in time is
+// never kept waiting.
+func newLimits(life time.Duration) *limits {
+	l := &limits{all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}, every: perGateway}
+	if life > 0 {
+		l.every = min(l.every, life/4)
+	}
+	return l
 }
 
 // wait counts one enrolment: 0 lets it pass, otherwise it is refused and may be
@@ -36,7 +44,7 @@ func (l *limits) wait(serial string, now time.Time) time.Duration {
 	mine, ok := l.each[serial]
 	if !ok {
 		l.forget(now)
-		mine = rate.NewLimiter(rate.Every(perGateway), perGatewayBurst)
+		mine = rate.NewLimiter(rate.Every(l.every), perGatewayBurst)
 		l.each[serial] = mine
 	}
 	for _, r := range []*rate.Limiter{mine, l.all} {

@@ -172,8 +172,9 @@ func (a *Authority) IssueGateway(request *x509.CertificateRequest, board string,
 // IssueOperational issues an operational certificate for the request, of which
 // the key and the serial number are taken. Whose request it is was for the caller
 // to find out: CheckRequest tells whose it says it is.
-func (a *Authority) IssueOperational(request *x509.CertificateRequest, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
-	return a.issueGateway(request, Operational, nil, OperationalLife, now, rnd)
+// life is how long it is good.
+func (a *Authority) IssueOperational(request *x509.CertificateRequest, life time.Duration, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
+	return a.issueGateway(request, Operational, nil, life, now, rnd)
 }
 
 func (a *Authority) issueGateway(request *x509.CertificateRequest, role Role, units []string, life time.Duration, now time.Time, rnd io.Reader) (*x509.Certificate, error) {
@@ -184,7 +185,7 @@ func (a *Authority) issueGateway(request *x509.CertificateRequest, role Role, un
 	return a.Sign(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: serial, OrganizationalUnit: units},
 		DNSNames:              []string{GatewayName(serial)},
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             now.Add(-min(backdate, life/20)), // a short life is not used up when it begins
 		NotAfter:              now.Add(life),
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"penstock/internal/clock"
 	"penstock/internal/disk"
@@ -28,6 +30,10 @@ import (
 // Another process may rotate the authorities meanwhile: what it makes is seen at the
 // next use. Methods may be called from any goroutine.
 type CA struct {
+	// Life is how long an operational certificate is good that is issued from now on;
+	// OperationalLife unless it is set, before the first use.
+	Life time.Duration
+
 	fsys  disk.FS
 	dir   string
 	clock clock.Clock
@@ -347,7 +353,7 @@ func (ca *CA) IssueGateway(request []byte, board string) (*x509.Certificate, err
 // IssueOperational issues an operational certificate for a request that has been
 // found to come from the gateway that it names.
 func (ca *CA) IssueOperational(request *x509.CertificateRequest) (*x509.Certificate, error) {
-	return ca.now().current("operational").IssueOperational(request, ca.clock.Now(), ca.rand)
+	return ca.now().current("operational").IssueOperational(request, cmp.Or(ca.Life, OperationalLife), ca.clock.Now(), ca.rand)
 }
 
 // ChainOf is what a gateway must show: its certificate and its issuer's, leaf

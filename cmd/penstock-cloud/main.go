@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"penstock/backend"
 	"penstock/backend/access"
@@ -59,6 +60,7 @@ func serve(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	fs.StringVar(&cfg.Auth, "auth", ":8443", "`ADDRESS` of the auth service")
 	fs.StringVar(&cfg.Endpoint, "endpoint", ":8883", "`ADDRESS` of the endpoint")
 	fs.StringVar(&cfg.Web, "web", ":8444", "`ADDRESS` of the web page")
+	fs.DurationVar(&cfg.CertificateLife, "certificate-life", backend.CertificateLife, "how long a gateway's operational certificate is good; gateways renew it from 60 % of that on")
 	fs.StringVar(&cfg.Ready, "ready", "", "write the addresses to `FILE` once all of them listen")
 	level := slog.LevelInfo
 	fs.TextVar(&level, "log", slog.LevelInfo, "log `LEVEL`: debug, info, warn or error")
@@ -74,11 +76,17 @@ func serve(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if len(cfg.Hosts) == 0 {
 			return cli.Usagef("-hosts is empty; name what the backend is called by")
 		}
+		if cfg.CertificateLife < shortestLife {
+			return cli.Usagef("-certificate-life %v is too short to renew anything; allowed: %v and more", cfg.CertificateLife, shortestLife)
+		}
 		cfg.State = *state
 		cfg.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
 		return backend.Serve(ctx, cfg)
 	}
 }
+
+// shortestLife is that of a certificate which somebody wants to see renewed.
+const shortestLife = 10 * time.Second
 
 // quiet is the log of a command whose output a person reads.
 var quiet = slog.New(slog.DiscardHandler)
