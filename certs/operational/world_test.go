@@ -98,8 +98,10 @@ func play(t *testing.T, test func(w *world)) {
 	})
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, a: pkitest.At(t, clock.System), disk: faultdisk.New(), rand: mathrand.New(mathrand.NewPCG(7, 11)), known: true, up: true,
+func newWorld(t *testing.T) *world { return newWorldOn(t, faultdisk.New()) }
+
+func newWorldOn(t *testing.T, d disk.FS) *world {
+	w := &world{t: t, a: pkitest.At(t, clock.System), disk: d, rand: mathrand.New(mathrand.NewPCG(7, 11)), known: true, up: true,
 		issued: map[[32]byte][]*x509.Certificate{}, revoked: map[[32]byte]bool{},
 		log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	w.provision(w.disk)

@@ -33,7 +33,8 @@ type Site struct {
 	// InCloud and InGateway, if any, run a function where the backend and the
 	// gateway live, such as a network namespace; processes that it starts live there.
 	InCloud, InGateway func(func() error) error
-	Scenario           string // what happens to the pumps, see PumpsOptions
+	CertificateLife    time.Duration // of operational certificates; 0: the backend's own
+	Scenario           string        // what happens to the pumps, see PumpsOptions
 
 	// Beside is the site whose backend this one's gateway belongs to, and Number
 	// the gateway's serial number; nil and "": a backend of its own, and Serial.
@@ -161,9 +162,13 @@ func (s *Site) LaunchCloud(at Addresses) error {
 	if hosts == "" {
 		hosts = "localhost,127.0.0.1"
 	}
+	argv := []string{s.Programs.Cloud, "serve", "-hosts", hosts, "-state", s.path("cloud"),
+		"-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", s.ready()}
+	if s.CertificateLife > 0 {
+		argv = append(argv, "-certificate-life", s.CertificateLife.String())
+	}
 	return in(s.InCloud, func() (err error) {
-		s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), s.Programs.Cloud, "serve", "-hosts", hosts,
-			"-state", s.path("cloud"), "-auth", at.Auth, "-endpoint", at.Endpoint, "-web", at.Web, "-ready", s.ready())
+		s.CloudProc, err = Start("penstock-cloud", s.path("cloud.log"), argv...)
 		return err
 	})
 }
