@@ -24,6 +24,7 @@ type Site struct {
 	Programs Programs
 	Period   time.Duration // the gateway's reporting period
 	Pumps    int           // virtual pumps on the line
+	First    int           // address of the first of them, 0 for 1
 	Discover bool          // the gateway is not told which pumps there are
 	Genibus  int           // MAGNA3 on a GENIbus of their own, from address 32 on
 
@@ -93,10 +94,17 @@ func (s *Site) Socket() string { return s.path("gw.sock") }
 // Addresses are known once the backend is up.
 func (s *Site) Addresses() Addresses { return s.backend().addresses }
 
+// address is that of a pump on the line, counted from 0.
+func (s *Site) address(i int) int { return max(s.First, 1) + i }
+
 // StartPumps brings up the virtual pumps and waits for their serial port.
 func (s *Site) StartPumps(ctx context.Context) (err error) {
+	pumps := make([]string, 0, s.Pumps)
+	for i := range s.Pumps {
+		pumps = append(pumps, fmt.Sprintf("%s@%d", []string{"magna3", "epump"}[i%2], s.address(i)))
+	}
 	s.PumpsProc, err = Start("the virtual pumps", s.path("pumps.log"), s.Programs.Lab, "pumps",
-		"-link", s.Port(), "-served", s.ServedLog(), "-pumps", fmt.Sprint(s.Pumps), "-scenario", s.Scenario)
+		"-link", s.Port(), "-served", s.ServedLog(), "-pumps", strings.Join(pumps, ","), "-scenario", s.Scenario)
 	if err != nil {
 		return err
 	}
@@ -223,7 +231,7 @@ func (s *Site) LaunchGateway() error {
 	if !s.Discover {
 		config.WriteString("    pumps:\n")
 		for i := range s.Pumps {
-			fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", i+1, i+1)
+			fmt.Fprintf(&config, "      - {address: %d, profile: cim-epump, name: Pump %d}\n", s.address(i), s.address(i))
 		}
 	}
 	if s.Genibus > 0 {
