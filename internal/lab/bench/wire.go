@@ -51,6 +51,15 @@ func wireBench(ctx context.Context, emit func(Metric)) (err error) {
 		return err
 	}
 	emit(Metric{"delta_entropy_bytes", hour.DeltaEntropy(), "By", map[string]any{"readings": hour.Count(), "length_s": hour.Length.Seconds()}})
+	for _, period := range wirePeriods {
+		coded, err := codings(hour, period)
+		if err != nil {
+			return err
+		}
+		for _, coding := range []string{"packed", "deflated", "plain"} {
+			emit(Metric{"block_bytes_per_reading", float64(coded[coding]) / float64(hour.Count()), "By", map[string]any{"period_s": period.Seconds(), "coding": coding}})
+		}
+	}
 
 	b, err := openWireBackend(ctx, shop.dir)
 	if err != nil {
