@@ -92,7 +92,7 @@ func queueBench(ctx context.Context, emit func(Metric)) (err error) {
 		for _, p := range []struct {
 			program, name string
 			jobs          []string
-		}{{ours, "", []string{"append", "drain"}}, {bbolt, "bbolt", []string{"append", "read", "drain"}}} {
+		}{{ours, "", []string{"append", "drain", "bare"}}, {bbolt, "bbolt", []string{"append", "read", "drain"}}} {
 			dir, err := os.MkdirTemp(shop.dir, "queue-")
 			if err != nil {
 				return err
@@ -121,6 +121,8 @@ func queueBench(ctx context.Context, emit func(Metric)) (err error) {
 	emit(Metric{"append_records_per_s", middle("", "append"), "/s", conditions(map[string]any{"group": queueGroup, "runs": queueRuns})})
 	emit(Metric{"append_records_per_s", middle("bbolt", "append"), "/s", conditions(map[string]any{"group": queueGroup, "runs": queueRuns, "peer": "bbolt"})})
 	emit(Metric{"append_against_bbolt", middle("", "append") / middle("bbolt", "append"), "1", conditions(map[string]any{"group": queueGroup})})
+	// How much of what the disk can do when it does nothing else.
+	emit(Metric{"append_against_bare_file", middle("", "append") / middle("", "bare"), "1", conditions(map[string]any{"group": queueGroup, "bare_records_per_s": middle("", "bare")})})
 	emit(Metric{"drain_records_per_s", middle("", "drain"), "/s", conditions(map[string]any{"runs": queueRuns})})
 	emit(Metric{"drain_records_per_s", middle("bbolt", "drain"), "/s", conditions(map[string]any{"runs": queueRuns, "peer": "bbolt"})})
 	emit(Metric{"read_records_per_s", middle("bbolt", "read"), "/s", conditions(map[string]any{"runs": queueRuns, "peer": "bbolt"})})

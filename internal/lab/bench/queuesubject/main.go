@@ -7,7 +7,8 @@
 // A job ends with one line "done RECORDS MICROSECONDS PEAK_RSS_BYTES". The jobs:
 // append puts records, one durable Append a group; drain reads all records in
 // order and discards each; fill is append with two large Appends a segment, and
-// dies without closing; recover opens the queue, and dies, too.
+// dies without closing; recover opens the queue, and dies, too. bare is what the
+// disk itself can do: the same bytes at the end of one file, flushed as often.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +36,7 @@ type job struct {
 
 func main() {
 	var j job
-	flag.StringVar(&j.name, "job", "append", "append, fill, drain or recover")
+	flag.StringVar(&j.name, "job", "append", "append, fill, drain, recover or bare")
 	flag.StringVar(&j.dir, "dir", "", "folder of the queue")
 	flag.IntVar(&j.records, "records", 100_000, "how many records")
 	flag.IntVar(&j.size, "size", 300, "bytes of a record")
@@ -53,6 +55,9 @@ func main() {
 }
 
 func (j job) run() (records int, took time.Duration, err error) {
+	if j.name == "bare" {
+		return j.bare()
+	}
 	began := time.Now()
 	q, _, err := queue.Open(disk.OS, j.dir, queue.Options{Limit: j.limit, EncodeGap: wire.GapPayload, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -98,6 +103,24 @@ func (j job) fill(q *queue.Queue) error {
 		}
 	}
 	return nil
+}
+
+func (j job) bare() (records int, took time.Duration, err error) {
+	f, err := os.OpenFile(filepath.Join(j.dir, "bare"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, 0, err
+	}
+	group := make([]byte, j.group*j.size)
+	began := time.Now()
+	for ; records < j.records; records += j.group {
+		if _, err = f.Write(group); err == nil {
+			err = f.Sync()
+		}
+		if err != nil {
+			break
+		}
+	}
+	return records, time.Since(began), errors.Join(err, f.Close())
 }
 
 func drain(q *queue.Queue) (records int, err error) {
