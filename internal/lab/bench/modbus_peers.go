@@ -88,15 +88,24 @@ type workshop struct {
 }
 
 func newWorkshop(ctx context.Context) (*workshop, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "penstock").Output()
+	root, err := repository(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("this benchmark builds programs, and has to run inside the repository with Go installed: %w", err)
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "penstock-bench-")
 	if err != nil {
 		return nil, err
 	}
-	return &workshop{root: strings.TrimSpace(string(root)), dir: dir}, nil
+	return &workshop{root: root, dir: dir}, nil
+}
+
+// repository is where the benchmarks' sources and traces are.
+func repository(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "penstock").Output()
+	if err != nil {
+		return "", fmt.Errorf("this benchmark has to run inside the repository, with Go installed: %w", err)
+	}
+	return strings.TrimSpace(string(root)), nil
 }
 
 func (w *workshop) close() error { return os.RemoveAll(w.dir) }

@@ -39,12 +39,7 @@ func storeBench(ctx context.Context, emit func(Metric)) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, shop.close()) }()
-	f, err := os.Open(filepath.Join(shop.root, trace.File))
-	if err != nil {
-		return err
-	}
-	hour, err := trace.Read(f)
-	f.Close()
+	hour, err := committedTrace(ctx)
 	if err != nil {
 		return err
 	}

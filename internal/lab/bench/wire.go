@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -41,12 +40,7 @@ func wireBench(ctx context.Context, emit func(Metric)) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, shop.close()) }()
-	f, err := os.Open(filepath.Join(shop.root, trace.File))
-	if err != nil {
-		return err
-	}
-	hour, err := trace.Read(f)
-	f.Close()
+	hour, err := committedTrace(ctx)
 	if err != nil {
 		return err
 	}

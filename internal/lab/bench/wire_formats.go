@@ -3,9 +3,12 @@ package bench
 import (
 	"bytes"
 	"compress/flate"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +31,20 @@ var wireFormats = []wireFormat{
 	{"json-batch-deflate", func(b batch) []byte { return deflated(jsonBatch(b)) }},
 	{"senml-cbor", senML},
 	{"sparkplug-b-deflate", sparkplug},
+}
+
+// committedTrace is the hour of a plant that benchmarks play.
+func committedTrace(ctx context.Context) (*trace.Trace, error) {
+	root, err := repository(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(root, trace.File))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return trace.Read(f)
 }
 
 // batch is the readings of one message.
