@@ -44,7 +44,7 @@ type Config struct {
 	FS      disk.FS
 	Dir     string // the identity folder
 	Server  Server
-	Clock   clock.Clock // the machine's; attempts are paced by it
+	Clock   clock.Clock // that nobody sets, such as the machine's uptime; attempts are paced by it
 	Time    Time
 	Rand    func() float64 // in [0, 1), for jitter
 	// Changed is told that another certificate is to be used than the session's:
@@ -75,7 +75,7 @@ type Identity struct {
 
 // attempt is the last one that was made.
 type attempt struct {
-	at  time.Time // by the trusted clock; zero: none in this run
+	at  time.Time // by the clock that paces; zero: none in this run
 	do  step
 	err error
 }
@@ -175,7 +175,7 @@ func (o *Identity) Outcome(err error) {
 	if p == o.next && o.chosen() != p {
 		o.cfg.Log.Warn("the new certificate is refused; back to the one before", "err", err)
 		o.pace.attempted(o.cfg.Clock.Now(), calm, span(p), 0)
-		o.last = attempt{o.cfg.Time.Now(), renew, fmt.Errorf("the certificate that came was refused: %w", err)}
+		o.last = attempt{o.cfg.Clock.Now(), renew, fmt.Errorf("the certificate that came was refused: %w", err)}
 	} else {
 		o.cfg.Log.Warn("the services refuse the operational certificate; the factory identity asks for another", "err", err)
 	}
@@ -292,7 +292,7 @@ func (o *Identity) settle() {
 // attempt makes one attempt, and notes how it went.
 func (o *Identity) attempt(ctx context.Context, do step, why string) {
 	o.cfg.Log.Info("asking for an operational certificate", "with", map[step]string{enrol: "the factory identity", renew: "the operational certificate"}[do], "because", why)
-	at := o.cfg.Time.Now()
+	at := o.cfg.Clock.Now()
 	p, err := o.ask(ctx, do)
 	if ctx.Err() != nil {
 		return

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"penstock/certs/est"
+	"penstock/internal/disk"
+	"penstock/internal/disk/faultdisk"
 )
 
 func TestAGatewayEnrolsWhenItFirstStarts(t *testing.T) {
@@ -252,6 +254,217 @@ func TestANewCertificateThatIsRefusedIsSetAside(t *testing.T) {
 		}
 		if n := len(w.requests("simplereenroll")); n > 40 {
 			t.Errorf("%d requests in some three weeks", n)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestARevokedGatewaySlowsDownAndComesBack: it asks hourly; let in again, with its
+// keys still revoked, it enrols with a new one, and no clone is suspected.
+func TestARevokedGatewaySlowsDownAndComesBack(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(day)
+		old := w.lastSession().leaf
+		turned := 0
+		w.set(func() {
+			w.answer = func(string) error { turned++; return errRefused }
+			w.revoked[keyOf(old)] = true
+		})
+		w.again <- struct{}{} // the endpoint drops it
+		time.Sleep(time.Hour)
+		before := turned
+		time.Sleep(10 * day)
+		if n := turned - before; n < 10*24-30 || n > 2*10*24+20 {
+			t.Errorf("asked %d times in ten days", n)
+		}
+		if st := w.o.Status(); !strings.Contains(st.Problem, "refuse it") || time.Until(st.NextAttempt) > time.Hour {
+			t.Errorf("%+v", st)
+		}
+		w.set(func() { w.answer = nil })
+		began := time.Now()
+		time.Sleep(time.Hour + time.Minute)
+		s := w.lastSession()
+		if keyOf(s.leaf) == keyOf(old) || s.at.Before(began) {
+			t.Errorf("a session at %v, let in again at %v", s.at, began)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestTheAuthorityMayBeAwayForMonths: the gateway asks on, rarely while its
+// certificate is good and sooner when it is not, and is back when the authority is.
+func TestTheAuthorityMayBeAwayForMonths(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(day)
+		asked := 0
+		w.set(func() { w.answer = func(string) error { asked++; return away("") } })
+		time.Sleep(87 * day)
+		if asked < 20 || asked > 60 {
+			t.Errorf("asked %d times from 60 %% of its life to its end", asked)
+		}
+		if st := w.o.Status(); !strings.Contains(st.Problem, "85 %") || !st.Have {
+			t.Errorf("%+v", st)
+		}
+		time.Sleep(120 * day)
+		if st := w.o.Status(); !strings.Contains(st.Problem, "expired on") || time.Until(st.NextAttempt) > 5*time.Minute {
+			t.Errorf("%+v", st)
+		}
+		w.set(func() { w.answer = nil })
+		began := time.Now()
+		time.Sleep(6 * time.Minute)
+		if s := w.lastSession(); s.at.Before(began) {
+			t.Errorf("the last session is of %v", s.at)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestTheEndpointMayBeAwayForMonths while the authority is there: what was renewed
+// and never let in by the endpoint is renewed in its turn.
+func TestTheEndpointMayBeAwayForMonths(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(50 * day)
+		w.set(func() { w.up = false })
+		time.Sleep(300 * day)
+		if n := len(w.requests("simpleenroll")); n != 1 {
+			t.Errorf("%d enrolments while the authority was there all the time", n)
+		}
+		w.stop() // and it finds its way after a restart
+		w.start()
+		w.set(func() { w.up = true })
+		time.Sleep(6 * time.Minute)
+		if s := w.lastSession(); time.Since(s.at) > 6*time.Minute {
+			t.Errorf("the last session is of %v", s.at)
+		}
+		if got := w.files(); got != "operational.pem" {
+			t.Errorf("in the folder: %s", got)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestALostAnswerIsAskedForAgainWithTheSameKey, for both kinds of request, over
+// restarts.
+func TestALostAnswerIsAskedForAgainWithTheSameKey(t *testing.T) {
+	play(t, func(w *world) {
+		lost := 0
+		w.after = func(string) error { lost++; return away("") }
+		w.start()
+		for range 5 {
+			time.Sleep(time.Minute)
+			w.stop()
+			w.start()
+		}
+		w.set(func() { w.after = nil })
+		time.Sleep(6 * time.Minute)
+		if n := len(w.issued); n != 1 || lost < 5 {
+			t.Errorf("certificates for %d keys, %d answers lost", n, lost)
+		}
+		w.lastSession()
+		w.set(func() { w.after = func(string) error { return away("") } })
+		time.Sleep(65 * day)
+		w.stop()
+		w.start()
+		time.Sleep(5 * day)
+		w.set(func() { w.after = nil })
+		time.Sleep(2 * day)
+		if n := len(w.issued); n != 2 {
+			t.Errorf("certificates for %d keys after the renewal", n)
+		}
+		if p := part(w.lastSession().leaf, time.Now()); p > 0.1 {
+			t.Errorf("the certificate in use is at %.2f of its life", p)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestARefusedCertificateIsReplacedWithTheSameKey: an endpoint that is out of order
+// refuses everybody. Nobody must take that for a fleet of clones.
+func TestARefusedCertificateIsReplacedWithTheSameKey(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(day)
+		w.set(func() { w.endpoint = refuseOf(func(*x509.Certificate) bool { return true }) })
+		w.again <- struct{}{}
+		time.Sleep(10 * day)
+		if n := len(w.requests("")); n > 10*24*3/2 {
+			t.Errorf("%d requests in ten days", n)
+		}
+		w.set(func() { w.endpoint = nil })
+		time.Sleep(6 * time.Minute)
+		if s := w.lastSession(); time.Since(s.at) > 6*time.Minute {
+			t.Errorf("the last session is of %v", s.at)
+		}
+		if n := len(w.issued); n != 1 {
+			t.Errorf("certificates for %d keys", n)
+		}
+		time.Sleep(200 * day)
+		if n := len(w.requests("simpleenroll")); n > 10*24*3/2 {
+			t.Errorf("%d enrolments: it still does not trust its certificate", n)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestAnAuthorityThatWantsAnotherKeyGetsOne: some take no key twice.
+func TestAnAuthorityThatWantsAnotherKeyGetsOne(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(day)
+		old := w.lastSession().leaf
+		w.stop()
+		time.Sleep(100 * day)
+		w.set(func() { w.revoked[keyOf(old)] = true }) // 403 for this key, whoever asks
+		w.start()
+		time.Sleep(10 * time.Second)
+		if s := w.lastSession(); keyOf(s.leaf) == keyOf(old) {
+			t.Error("no session with another key")
+		}
+	})
+}
+
+// TestDamagedFilesAreSaidAndReplaced, whichever it is.
+func TestDamagedFilesAreSaidAndReplaced(t *testing.T) {
+	for _, file := range []string{"operational.pem", "next.pem", "next.key"} {
+		play(t, func(w *world) {
+			w.start()
+			time.Sleep(day)
+			w.stop()
+			if err := disk.WriteFile(w.disk, identityDir+"/"+file, []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w.start()
+			time.Sleep(70 * day)
+			if s := w.lastSession(); part(s.leaf, time.Now()) > 0.66 {
+				t.Errorf("%s: the last session is of %v", file, s.at)
+			}
+			if got := w.files(); got != "operational.pem" && file != "next.pem" {
+				t.Errorf("%s: in the folder: %s", file, got)
+			}
+		})
+	}
+}
+
+// TestADiskThatRefusesStopsNothing: the pair that there is serves, and what could
+// not be kept is asked for again.
+func TestADiskThatRefusesStopsNothing(t *testing.T) {
+	play(t, func(w *world) {
+		d := w.disk.(*faultdisk.Disk)
+		w.start()
+		time.Sleep(day)
+		d.SetReadOnly(true)
+		time.Sleep(60 * day)
+		st := w.o.Status()
+		if !st.Have || !strings.Contains(st.LastError, "read-only") {
+			t.Errorf("%+v", st)
+		}
+		d.SetReadOnly(false)
+		time.Sleep(2 * day)
+		if p := part(w.lastSession().leaf, time.Now()); p > 0.1 {
+			t.Errorf("the certificate in use is at %.2f of its life", p)
 		}
 		w.mustHaveNoAlarm()
 	})

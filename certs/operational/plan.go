@@ -95,10 +95,11 @@ type pace struct {
 	until    time.Time // zero: at once
 }
 
-// Bounds of the interval between attempts, which doubles. Those of calm shrink
+// Bounds of the interval between attempts, which doubles; an attempt is made between
+// half of it and the whole. Those of calm shrink
 // with the certificate's life, so that one of a day is not asked for once a day.
 var bounds = map[haste]struct{ least, most time.Duration }{
-	calm:      {time.Hour, 24 * time.Hour},
+	calm:      {2 * time.Hour, 24 * time.Hour},
 	pressing:  {time.Second, 5 * time.Minute},
 	unwelcome: {time.Minute, time.Hour},
 }
@@ -108,14 +109,14 @@ var bounds = map[haste]struct{ least, most time.Duration }{
 func (p *pace) attempted(now time.Time, h haste, whole, after time.Duration) {
 	least, most := bounds[h].least, bounds[h].most
 	if h == calm {
-		least, most = min(least, whole/100), min(most, whole/10)
+		least, most = min(least, whole/50), min(most, whole/10)
 	}
 	interval := most
 	if p.failures < 30 && least<<p.failures < most {
 		interval = least << p.failures
 	}
 	p.failures++
-	// Half of it is certain, so that attempts stay apart; the rest spreads a fleet.
+	// The half that is certain keeps attempts apart; the rest spreads a fleet.
 	p.until = now.Add(after + interval/2 + time.Duration(p.rand()*float64(interval/2)))
 }
 

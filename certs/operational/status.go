@@ -35,7 +35,9 @@ func (o *Identity) Status() Status {
 			s.NextAttempt = v.now.Add(wait)
 		}
 	}
-	s.LastAttempt = o.last.at
+	if !o.last.at.IsZero() {
+		s.LastAttempt = v.now.Add(-o.cfg.Clock.Now().Sub(o.last.at))
+	}
 	if o.last.err != nil {
 		s.LastError = o.last.err.Error()
 	}

@@ -15,7 +15,7 @@ import (
 // openEnrolled opens the operational identity, or finds that there is none yet. It
 // is asked for over the link that the session would take.
 func (g *Gateway) openEnrolled() error {
-	server, err := est.NewClient(g.identity.AuthURL(), g.links.Dial, g.clock)
+	server, err := est.NewClient(g.identity.AuthURL(), g.links.Dial, g.time)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func (g *Gateway) openEnrolled() error {
 		FS:      disk.OS,
 		Dir:     filepath.Join(g.opts.State, "identity"),
 		Server:  server,
-		Clock:   g.clock,
+		Clock:   g.steady,
 		Time:    g.time,
 		Rand:    mathrand.Float64,
 		Changed: func() { g.session.Reconnect() },
@@ -35,19 +35,12 @@ func (g *Gateway) openEnrolled() error {
 	return nil
 }
 
-// identityStatus is the operational identity in everybody's words. Times of attempts
-// are told by the machine's clock, as those of everything else are.
+// identityStatus is the operational identity in everybody's words.
 func (g *Gateway) identityStatus(now time.Time) status.Identity {
-	s, trusted := g.enrolled.Status(), g.time.Now()
-	shown := func(t time.Time) time.Time {
-		if t.IsZero() {
-			return t
-		}
-		return now.Add(t.Sub(trusted))
-	}
+	s := g.enrolled.Status()
 	return status.Identity{Issuer: s.Issuer, NotAfter: s.NotAfter, Days: s.Days, Unproven: s.Unproven, Problem: s.Problem,
-		LastAttempt: shown(s.LastAttempt), LastError: s.LastError, NextAttempt: shown(s.NextAttempt), Why: s.Why,
-		Factory: status.Factory{Issuer: g.identity.Issuer(), NotAfter: g.identity.NotAfter(), Problem: g.identity.Problem(trusted)}}
+		LastAttempt: s.LastAttempt, LastError: s.LastError, NextAttempt: s.NextAttempt, Why: s.Why,
+		Factory: status.Factory{Issuer: g.identity.Issuer(), NotAfter: g.identity.NotAfter(), Problem: g.identity.Problem(now)}}
 }
 
 // uplinkState is what the session does; before it has begun, what it waits for.
