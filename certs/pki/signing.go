@@ -29,7 +29,7 @@ import (
 // expired or was withdrawn, and a root that is made joins them at once.
 
 // ErrNoSigning: there is no root metadata in the folder.
-var ErrNoSigning = errors.New("there are no keys for signing roots")
+var ErrNoSigning = errors.New("there are no keys for signing roots; penstock-cloud serve makes them when it next starts")
 
 // signing is the metadata at a time. It is immutable.
 type signing struct {
@@ -359,6 +359,16 @@ func (ca *CA) TUFRoot() ([]byte, error) {
 		return nil, ErrNoSigning
 	}
 	return s.signing.root().Text, nil
+}
+
+// Trusted are the roots that gateways shall trust, and the version in which they were
+// signed; 0 when they never were.
+func (ca *CA) Trusted() (version int64, roots []*x509.Certificate) {
+	s := &ca.now().signing
+	if s.targets == nil {
+		return 0, nil
+	}
+	return s.targets.Version, slices.Clone(s.signed)
 }
 
 // SignedRoots is what a gateway needs that knows root metadata of that version and

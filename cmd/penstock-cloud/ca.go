@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -115,7 +116,7 @@ func list(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if err != nil {
 			return err
 		}
-		listAuthorities(env.Stdout, ca.Authorities())
+		listAuthorities(env.Stdout, ca)
 		fmt.Fprintln(env.Stdout)
 		return withStore(ctx, *state, func(db *store.Store) error {
 			gws, err := db.Gateways(ctx)
@@ -161,7 +162,7 @@ func rotate(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		if err := ca.Rotate(args[0]); err != nil {
 			return err
 		}
-		listAuthorities(env.Stdout, ca.Authorities())
+		listAuthorities(env.Stdout, ca)
 		return nil
 	}
 }
@@ -184,14 +185,28 @@ func withdraw(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	}
 }
 
-// listAuthorities prints the authorities, earlier generations too.
-func listAuthorities(w io.Writer, all []*x509.Certificate) {
+// listAuthorities prints the authorities, earlier generations too, and which of the
+// roots gateways shall trust.
+func listAuthorities(w io.Writer, ca interface {
+	Authorities() []*x509.Certificate
+	Trusted() (version int64, roots []*x509.Certificate)
+}) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "AUTHORITY\tISSUED BY\tUNTIL\tCERTIFICATE")
-	for _, c := range all {
+	for _, c := range ca.Authorities() {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%032x\n", c.Subject.CommonName, c.Issuer.CommonName, c.NotAfter.Format(time.DateOnly), c.SerialNumber)
 	}
 	t.Flush() //nolint:errcheck // standard output
+	version, roots := ca.Trusted()
+	if version == 0 {
+		fmt.Fprintln(w, "gateways keep the roots of the bench: none are signed for them")
+		return
+	}
+	var names []string
+	for _, r := range roots {
+		names = append(names, r.Subject.CommonName)
+	}
+	fmt.Fprintf(w, "gateways shall trust: %s (signed, version %d)\n", strings.Join(names, ", "), version)
 }
 
 func unrevoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {

@@ -43,8 +43,11 @@ func TestARunningGatewayFollowsARotatedRoot(t *testing.T) {
 	must(site.StartCloud(t.Context(), anywhere))
 	must(site.Provision(t.Context()))
 	must(site.StartPumps(t.Context()))
-	_, err := site.Cloud(t.Context(), "ca rotate", "root")
+	out, err := site.Cloud(t.Context(), "ca rotate", "root")
 	must(err)
+	if !strings.Contains(out, "gateways shall trust: Penstock Root, Penstock Root 2 (signed, version 2)") {
+		t.Errorf("the operator is told\n%s", out)
+	}
 	must(site.StartGateway(t.Context()))
 	followed := func(s status.Snapshot) bool {
 		return connected(s) && s.Trust.Version == 2 && slices.Equal(s.Trust.Roots, []string{"Penstock Root", "Penstock Root 2"}) && s.Trust.Problem == ""
