@@ -56,6 +56,7 @@ func (g *Gateway) keepTime(ctx context.Context) {
 	wg.Go(func() { g.time.Persist(ctx) })
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
+		g.trust.Doubt(err)
 		g.enrolled.Look() // a certificate that was good by the clock may not be
 		g.time.once.Do(func() { close(g.time.tried) })
 	})

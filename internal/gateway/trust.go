@@ -8,25 +8,20 @@ import (
 
 	"penstock/certs/trust"
 	"penstock/internal/status"
-	"penstock/uplink"
 )
 
 // openTrust makes the keeper of the roots that servers must come from.
 func (g *Gateway) openTrust() {
 	g.trust = &trust.Keeper{
-		Roots: g.identity.Trust(),
-		URL:   g.identity.AuthURL(),
-		Certs: []trust.Cert{g.identity.Certificate, func() (*tls.Certificate, error) { return g.enrolled.Certificate() }},
-		Dial:  g.links.Dial,
-		Clock: g.time.Clock,
-		Floor: g.time.floor,
-		Rand:  mathrand.Float64,
-		Log:   g.log.With("part", "trust"),
-		Changed: func() {
-			if g.session.Status().State != uplink.Connected { // it may work now
-				g.session.Reconnect()
-			}
-		},
+		Roots:   g.identity.Trust(),
+		URL:     g.identity.AuthURL(),
+		Certs:   []trust.Cert{g.identity.Certificate, func() (*tls.Certificate, error) { return g.enrolled.Certificate() }},
+		Dial:    g.links.Dial,
+		Clock:   g.time.Clock,
+		Floor:   g.time.floor,
+		Rand:    mathrand.Float64,
+		Log:     g.log.With("part", "trust"),
+		Changed: func() { g.session.Reconnect() }, // under what is trusted now
 	}
 }
 
