@@ -19,7 +19,6 @@ import (
 	"penstock/backend/store"
 	"penstock/backend/web"
 	"penstock/certs/pki"
-	"penstock/internal/clock"
 )
 
 // role is one part that the backend plays, on a listener of its own.
@@ -42,18 +41,18 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 		return nil, err
 	}
 	gateways := func(name string, check pki.GatewayCheck) *tls.Config {
-		return pki.ForGatewaysUnder(certs[name].Certificate, ca.Pool, clock.System.Now, check)
+		return pki.ForGatewaysUnder(certs[name].Certificate, ca.Pool, cfg.Clock.Now, check)
 	}
 
 	log := cfg.Log.With("role", "auth")
 	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
-		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: clock.System, Log: log}), Roots: ca, Clock: clock.System, Log: log})
+		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: cfg.Clock, Log: log}), Roots: ca, Clock: cfg.Clock, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")
 	// A factory identity opens enrolment and updates, and nothing else.
 	enrolled := pki.OnlyRole(pki.Operational, admitKnown(db))
-	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", enrolled), Clock: clock.System, Log: mqttLog})
+	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", enrolled), Clock: cfg.Clock, Log: mqttLog})
 	if err != nil {
 		return nil, err
 	}
@@ -66,20 +65,20 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 		defer watch.Wait()
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
-		watch.Go(func() { dropRevoked(ctx, db, seen, clock.System, mqtt.Drop, mqttLog) })
+		watch.Go(func() { dropRevoked(ctx, db, seen, cfg.Clock, mqtt.Drop, mqttLog) })
 		return mqtt.Serve(ctx, plain)
 	}
 
 	log = cfg.Log.With("role", "web")
-	accounts, err := OpenAccounts(db, log)
+	accounts, err := openAccounts(db, cfg.Clock, log)
 	if err != nil {
 		return nil, err
 	}
-	pages, err := web.New(web.Config{Store: db, Accounts: accounts, Sessions: access.NewSessions(db, accounts, clock.System, log), Clock: clock.System, Log: log})
+	pages, err := web.New(web.Config{Store: db, Accounts: accounts, Sessions: access.NewSessions(db, accounts, cfg.Clock, log), Clock: cfg.Clock, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, clock.System.Now), log, pages.Close)
+	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, cfg.Clock.Now), log, pages.Close)
 
 	return []role{{"auth service", authServer}, {"endpoint", mqttServer}, {"web page", webServer}}, nil
 }

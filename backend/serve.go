@@ -40,6 +40,7 @@ type Config struct {
 	CertificateLife time.Duration
 	Ready           string // file that receives the addresses as JSON once all of them listen
 	Log             *slog.Logger
+	Clock           clock.Clock // nil: clock.System
 }
 
 // CertificateLife is how long an operational certificate is good where nobody says
@@ -55,16 +56,22 @@ type Addresses struct {
 
 // OpenStore opens the backend's database in the state folder.
 func OpenStore(ctx context.Context, state string, log *slog.Logger) (*store.Store, error) {
+	return openStore(ctx, state, clock.System, log)
+}
+
+func openStore(ctx context.Context, state string, clk clock.Clock, log *slog.Logger) (*store.Store, error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return nil, err
 	}
-	return store.Open(ctx, filepath.Join(state, "cloud.db"), clock.System, log)
+	return store.Open(ctx, filepath.Join(state, "cloud.db"), clk, log)
 }
 
 // OpenCA opens the authorities in the state folder, and makes them when there
 // are none.
-func OpenCA(state string) (*pki.CA, error) {
-	return pki.OpenCA(disk.OS, filepath.Join(state, "ca"), clock.System, rand.Reader)
+func OpenCA(state string) (*pki.CA, error) { return openCA(state, clock.System) }
+
+func openCA(state string, clk clock.Clock) (*pki.CA, error) {
+	return pki.OpenCA(disk.OS, filepath.Join(state, "ca"), clk, rand.Reader)
 }
 
 // LoadCA opens the authorities in the state folder; the error is pki.ErrNoCA when
@@ -75,12 +82,19 @@ func LoadCA(state string) (*pki.CA, error) {
 
 // OpenAccounts gives access to the accounts of a store.
 func OpenAccounts(s *store.Store, log *slog.Logger) (*access.Accounts, error) {
-	return access.NewAccounts(s, clock.System, log, access.Params)
+	return openAccounts(s, clock.System, log)
+}
+
+func openAccounts(s *store.Store, clk clock.Clock, log *slog.Logger) (*access.Accounts, error) {
+	return access.NewAccounts(s, clk, log, access.Params)
 }
 
 // Serve plays all roles until ctx ends or one of them fails.
 func Serve(ctx context.Context, cfg Config) error {
-	db, err := OpenStore(ctx, cfg.State, cfg.Log)
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	db, err := openStore(ctx, cfg.State, cfg.Clock, cfg.Log)
 	if err != nil {
 		return err
 	}
@@ -89,7 +103,7 @@ func Serve(ctx context.Context, cfg Config) error {
 }
 
 func serve(ctx context.Context, cfg Config, db *store.Store) error {
-	ca, err := OpenCA(cfg.State)
+	ca, err := openCA(cfg.State, cfg.Clock)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -56,8 +57,11 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	// The server cannot have signed before it was asked, however long the connection
+	// took to come up.
 	asked := c.machine.Uptime()
-	res, err := client.Do(req)
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { asked = c.machine.Uptime() }}
+	res, err := client.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		return fmt.Errorf("asking for the time: %w", err)
 	}

@@ -161,3 +161,24 @@ func TestKeepAsksUntilItKnowsAndThenSeldom(t *testing.T) {
 		t.Errorf("known %v after %d tries, %d of which reached the service", c.Known(), tries, s.asked)
 	}
 }
+
+// TestASlowConnectionMakesNoWorseTime: what the connection took to come up does not
+// count, since nobody signs before he is asked.
+func TestASlowConnectionMakesNoWorseTime(t *testing.T) {
+	a := pkitest.New(t)
+	s := &service{cert: a.Server(t, "127.0.0.1"), now: time.Now}
+	k := s.start(t, a)
+	b := booted(time.Unix(1000, 0))
+	dial := k.Dial
+	k.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		b.pass(8 * time.Second)
+		return dial(ctx, network, address)
+	}
+	c := open(t, b, faultdisk.New())
+	if err := k.Ask(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Now(); !near(got, time.Now(), 2*time.Second) {
+		t.Errorf("the clock says %s", got)
+	}
+}

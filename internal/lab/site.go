@@ -224,8 +224,8 @@ func (s *Site) StartGateway(ctx context.Context) (err error) {
 	})
 }
 
-// LaunchGateway starts the firmware and waits for nothing.
-func (s *Site) LaunchGateway() error {
+// configure writes the gateway's configuration.
+func (s *Site) configure() (file string, err error) {
 	var config strings.Builder
 	fmt.Fprintf(&config, "report_every: %v\n%sbuses:\n  - port: %s\n    speed: 19200\n    parity: even\n", s.Period, s.Links, s.Port())
 	if !s.Discover {
@@ -240,11 +240,18 @@ func (s *Site) LaunchGateway() error {
 	for i := range s.Genibus {
 		fmt.Fprintf(&config, "      - {address: %d, profile: geni-magna3, name: Pump %d}\n", firstUnit+i, s.Pumps+i+1)
 	}
-	if err := os.WriteFile(s.path("gateway.yaml"), []byte(config.String()), 0o644); err != nil {
+	file = s.path("gateway.yaml")
+	return file, os.WriteFile(file, []byte(config.String()), 0o644)
+}
+
+// LaunchGateway starts the firmware and waits for nothing.
+func (s *Site) LaunchGateway() error {
+	config, err := s.configure()
+	if err != nil {
 		return err
 	}
 	argv := append(append([]string{}, s.Programs.Gateway...), "run",
-		"-state", s.path("gateway"), "-config", s.path("gateway.yaml"), "-socket", s.Socket())
+		"-state", s.path("gateway"), "-config", config, "-socket", s.Socket())
 	s.starts = append(s.starts, time.Now())
 	return in(s.InGateway, func() (err error) {
 		s.GatewayProc, err = Start("penstock", s.path("gateway.log"), argv...)
