@@ -2,6 +2,7 @@ package web
 
 import (
 	"testing"
+	"time"
 
 	"penstock/internal/telemetry"
 )
@@ -53,6 +54,25 @@ func TestEveryPointOfTheVocabularyHasASection(t *testing.T) {
 		p, _ := telemetry.LookupPoint(point)
 		if got := section(point, p.Unit, p.Enum); got != want {
 			t.Errorf("%s is in %q, not %q", point, got, want)
+		}
+	}
+}
+
+func TestTimeThatLiesInSeveralGapsCountsOnce(t *testing.T) {
+	now := time.Date(2026, 5, 2, 12, 0, 0, 0, time.UTC)
+	gap := func(reason telemetry.GapReason, from, to time.Duration) telemetry.Gap {
+		return telemetry.Gap{Reason: reason, From: now.Add(from), To: now.Add(to)}
+	}
+	for want, gaps := range map[string][]telemetry.Gap{
+		"none":                           nil,
+		"1, 4 min in all (unclean stop)": {gap(telemetry.UncleanStop, -21*time.Minute, -17*time.Minute)},
+		"2, 20 min in all (queue full)":  {gap(telemetry.QueueFull, -60*time.Minute, -50*time.Minute), gap(telemetry.QueueFull, -50*time.Minute, -40*time.Minute)},
+		"3, 30 min in all (queue full, damaged on disk)": {gap(telemetry.QueueFull, -60*time.Minute, -30*time.Minute),
+			gap(telemetry.Damaged, -50*time.Minute, -40*time.Minute), gap(telemetry.QueueFull, -40*time.Minute, -30*time.Minute)},
+		"1, 24.0 h in all (queue full)": {gap(telemetry.QueueFull, -100*time.Hour, time.Hour)},
+	} {
+		if got := gapText(gaps, now.Add(-recent), now); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

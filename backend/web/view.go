@@ -124,7 +124,7 @@ func (h *Handler) view(ctx context.Context, gw store.Gateway) (gatewayView, erro
 	if err != nil {
 		return gatewayView{}, fmt.Errorf("the alarms of %s: %w", gw.Serial, err)
 	}
-	v := gatewayView{summaryView: summarise(gw), Now: now, Gaps: gapViews(gaps), GapText: gapText(gaps)}
+	v := gatewayView{summaryView: summarise(gw), Now: now, Gaps: gapViews(gaps), GapText: gapText(gaps, now.Add(-recent), now)}
 	for _, a := range slices.Backward(alarms) {
 		if v.Alarms = append(v.Alarms, alarm{a.Time, a.Text}); len(v.Alarms) == mostAlarms {
 			break
@@ -174,15 +174,28 @@ func gapViews(gaps []telemetry.Gap) []gapView {
 	return views
 }
 
-func gapText(gaps []telemetry.Gap) string {
+// gapText says how much of the time from since to now is in gaps, the oldest of which
+// come first. Time that lies in several counts once.
+func gapText(gaps []telemetry.Gap, since, now time.Time) string {
 	if len(gaps) == 0 {
 		return "none"
 	}
 	var total time.Duration
+	counted := since
 	reasons := map[string]bool{}
 	var words []string
 	for _, g := range gaps {
-		total += g.To.Sub(g.From)
+		from, to := g.From, g.To
+		if from.Before(counted) {
+			from = counted
+		}
+		if to.After(now) {
+			to = now
+		}
+		if to.After(from) {
+			total += to.Sub(from)
+			counted = to
+		}
 		if r := g.Reason.String(); !reasons[r] {
 			reasons[r] = true
 			words = append(words, r)
