@@ -163,6 +163,14 @@ func TestRotationOfARootPastItsExpiry(t *testing.T) {
 	e.after(31 * year)
 	e.rotate("root", "signing")
 	e.meets("after a third root, the gateway of the second", young)
+	var trusted []string
+	_, roots := e.ca.Trusted()
+	for _, r := range roots {
+		trusted = append(trusted, r.Subject.CommonName)
+	}
+	if got := strings.Join(trusted, ", "); got != "Penstock Root 2, Penstock Root 3" {
+		t.Errorf("gateways shall trust %s", got)
+	}
 	for _, c := range e.ca.Authorities() {
 		if c.Subject.CommonName == "Penstock Root 3" && c.Issuer.CommonName == "Penstock Root" {
 			t.Error("an expired root vouches for the third")

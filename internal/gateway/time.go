@@ -51,11 +51,13 @@ func (g *Gateway) keepTime(ctx context.Context) {
 	if servers := g.opts.Config.TimeServers; len(servers) > 0 {
 		wg.Go(func() { g.time.askServers(ctx, servers) })
 	}
-	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots, Cert: g.identity.Certificate,
+	shown := &either{certs: g.identities()}
+	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots, Cert: shown.cert,
 		Dial: g.links.Dial, Rand: rand.Reader}
 	wg.Go(func() { g.time.Persist(ctx) })
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
+		shown.heard(err)
 		g.trust.Doubt(err)
 		g.enrolled.Look() // a certificate that was good by the clock may not be
 		g.time.once.Do(func() { close(g.time.tried) })

@@ -3,8 +3,11 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	mathrand "math/rand/v2"
+	"net"
 	"strings"
+	"sync"
 
 	"penstock/certs/trust"
 	"penstock/internal/status"
@@ -22,6 +25,41 @@ func (g *Gateway) openTrust() {
 		Rand:    mathrand.Float64,
 		Log:     g.log.With("part", "trust"),
 		Changed: func() { g.session.Reconnect() }, // under what is trusted now
+	}
+}
+
+// either is whichever of the two identities the auth service does not refuse, for
+// what both may ask.
+type either struct {
+	certs []trust.Cert
+	mu    sync.Mutex
+	n     int // guarded by mu: of certs
+}
+
+// identities are the factory identity, and the operational certificate for the case
+// that the factory identity comes from a root that was withdrawn.
+func (g *Gateway) identities() []trust.Cert {
+	return []trust.Cert{g.identity.Certificate, func() (*tls.Certificate, error) { return g.enrolled.Certificate() }}
+}
+
+// cert is what to show now.
+func (e *either) cert() (*tls.Certificate, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, err := e.certs[e.n](); err == nil {
+		return c, nil
+	}
+	e.n = 0 // which a gateway always has
+	return e.certs[0]()
+}
+
+// heard is told how it went: after a refusal the other one is shown next.
+func (e *either) heard(err error) {
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.n = (e.n + 1) % len(e.certs)
 	}
 }
 
