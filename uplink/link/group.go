@@ -262,6 +262,8 @@ func (g *Group) lookAt(ctx context.Context, count bool) {
 		if err := s.Ready(); err != nil {
 			if s.up && len(g.links) > 1 {
 				g.down(s, err)
+			} else if !s.up {
+				s.successes = 0 // it has to hold anew
 			}
 			continue
 		}

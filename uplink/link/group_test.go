@@ -231,6 +231,41 @@ func TestALoosePlugDoesNotDragTheSessionToAndFro(t *testing.T) {
 	})
 }
 
+// TestALinkThatFlapsHasNotHeld: between the moments without carrier the better link
+// answers every probe.
+func TestALinkThatFlapsHasNotHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		eth, lte := &fake{name: "ethernet", good: true}, &fake{name: "modem", good: true}
+		s := newScene(t, faultdisk.New(), eth, lte)
+		defer s.stop()
+		plug := func(in bool) {
+			eth.mu.Lock()
+			defer eth.mu.Unlock()
+			if eth.ready = nil; !in {
+				eth.ready = errors.New("no carrier")
+			}
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for range 100 {
+				plug(false)
+				time.Sleep(1500 * time.Millisecond)
+				plug(true)
+				time.Sleep(10500 * time.Millisecond)
+			}
+		}()
+		used := map[string]int{}
+		if n := s.session(15*time.Minute, used); n > 1 || eth.probes < 10 {
+			t.Errorf("%d switches, %v s, %d probes", n, used, eth.probes)
+		}
+		<-ended
+		if n := s.session(10*time.Minute, used); n != 1 {
+			t.Errorf("%d switches once the plug is in", n)
+		}
+	})
+}
+
 func TestWithoutCarrierALinkIsLeftAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		eth, lte := &fake{name: "ethernet", good: true}, &fake{name: "modem", good: true}
