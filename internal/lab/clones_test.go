@@ -97,7 +97,7 @@ func TestTwoGatewaysWithOneIdentityAndOneQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	seenOnThePage(t, site, "#alarms:not([hidden])", "is this identity in use twice")
+	seenOnThePage(t, site.Addresses().Web, "#alarms:not([hidden])", "is this identity in use twice")
 
 	// Each alone gets rid of what it has, the clone first.
 	for _, s := range []*Site{site, clone} {

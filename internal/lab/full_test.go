@@ -70,7 +70,7 @@ func TestWhatAFullQueueDroppedIsNamedOnThePage(t *testing.T) {
 	if err := site.StartGateway(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	seenOnThePage(t, site, "#gaps", "queue full")
+	seenOnThePage(t, site.Addresses().Web, "#gaps", "queue full")
 	if err := await(t.Context(), "the backlog to be delivered", site.GatewayProc, func() (bool, error) {
 		s, err := site.Status(t.Context())
 		return err == nil && s.Uplink.Acknowledged > last-first-dropped && waiting(s.Queue) <= 1, err

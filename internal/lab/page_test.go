@@ -44,7 +44,7 @@ func TestAPersonSeesALivePump(t *testing.T) {
 
 // seenOnThePage signs in with a real browser and waits until the page of the
 // gateway has an element with these words in it.
-func seenOnThePage(t *testing.T, site *Site, element, words string) {
+func seenOnThePage(t *testing.T, address, element, words string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -57,7 +57,7 @@ func seenOnThePage(t *testing.T, site *Site, element, words string) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.SignIn(browser.Visit{URL: "https://" + site.Addresses().Web, Email: DemoEmail, Password: testPassword}); err != nil {
+	if err := b.SignIn(browser.Visit{URL: "https://" + address, Email: DemoEmail, Password: testPassword}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Open(Serial); err != nil {

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"context"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -56,6 +58,38 @@ func (w *wan) proxy() *proxy {
 		accepting.Wait()
 	})
 	return p
+}
+
+// page is an address at which a browser outside of the network finds the web page.
+// It ends with the test.
+func (w *wan) page() string {
+	w.t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var relaying sync.WaitGroup
+	relaying.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			relaying.Go(func() {
+				defer near.Close()
+				far, err := w.cloud.Dial(w.t.Context(), "tcp4", "10.3.0.2:8444")
+				if err != nil {
+					return
+				}
+				defer far.Close()
+				defer context.AfterFunc(w.t.Context(), func() { near.Close(); far.Close() })()
+				relaying.Go(func() { _, _ = io.Copy(far, near); far.Close() })
+				_, _ = io.Copy(near, far)
+			})
+		}
+	})
+	w.t.Cleanup(func() { l.Close(); relaying.Wait() })
+	return l.Addr().String()
 }
 
 // behind makes a site reach its backend through a proxy or a NAT.
