@@ -11,6 +11,7 @@ import (
 	"github.com/beevik/ntp"
 
 	"penstock/certs/trustedtime"
+	"penstock/internal/clock"
 	"penstock/internal/disk"
 	"penstock/internal/status"
 )
@@ -31,6 +32,7 @@ const (
 // timekeeper keeps the gateway's time right.
 type timekeeper struct {
 	*trustedtime.Clock
+	machine clock.Machine
 
 	tried   chan struct{} // closed once the auth service has been asked, whatever it said
 	once    sync.Once
@@ -40,7 +42,7 @@ type timekeeper struct {
 
 func (g *Gateway) openTime() error {
 	c, err := trustedtime.Open(g.clock, disk.OS, filepath.Join(g.opts.State, "state"), built, g.log.With("part", "time"))
-	g.time = &timekeeper{Clock: c, tried: make(chan struct{})}
+	g.time = &timekeeper{Clock: c, machine: g.clock, tried: make(chan struct{})}
 	return err
 }
 
@@ -94,7 +96,7 @@ func (k *timekeeper) heard(err error) {
 func (k *timekeeper) askServers(ctx context.Context, servers []string) {
 	for {
 		wait := ntpEvery
-		if err := trustedtime.AskNTP(ctx, k.Clock, servers, askNTP); err != nil {
+		if err := trustedtime.AskNTP(ctx, k.Clock, servers, k.askNTP); err != nil {
 			wait = ntpRetry
 			if !k.Known() { // signed time is as good
 				k.heard(err)
@@ -107,8 +109,8 @@ func (k *timekeeper) askServers(ctx context.Context, servers []string) {
 }
 
 // askNTP asks one server (RFC 5905).
-func askNTP(_ context.Context, server string) (time.Duration, error) {
-	r, err := ntp.QueryWithOptions(server, ntp.QueryOptions{Timeout: ntpTimeout})
+func (k *timekeeper) askNTP(_ context.Context, server string) (time.Duration, error) {
+	r, err := ntp.QueryWithOptions(server, ntp.QueryOptions{Timeout: ntpTimeout, GetSystemTime: k.machine.Now})
 	if err == nil {
 		err = r.Validate()
 	}

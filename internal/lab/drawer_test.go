@@ -111,6 +111,7 @@ func (r *resident) shows(t *testing.T, what string, ok func(s status.Snapshot) b
 	}); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("after %v: %s", time.Since(r.board.booted).Round(100*time.Millisecond), what)
 	return s
 }
 
