@@ -101,4 +101,5 @@
 // the run that died, at that run's start, which the head knows; it ends at Open.
 // A gap by number begins at the earliest and ends at the latest time found in
 // or next to what is lost, so that it holds even where the clock was set back.
+// What is lost at the end of a lane has nothing behind it: its gap ends at Open.
 package queue
