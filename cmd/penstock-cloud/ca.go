@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -32,6 +33,14 @@ var caCommands = []cli.Command{
 	{Name: "ca withdraw", Args: "ROOT", Help: "have gateways trust an earlier root no more\n\n" +
 		"ROOT is the name of its file, such as root or root-2. It takes tuf-targets.key. Gateways\n" +
 		"whose factory identity comes from that root must be provisioned anew.", Setup: withdraw},
+	{Name: "ca backup", Args: "FILE", Help: "write authorities and registry into one file\n\n" +
+		"FILE (- for standard output) is a tar with the authorities, their keys as far as they are\n" +
+		"here, and which gateways there are, what was issued to them and what was revoked. Keep it\n" +
+		"as you keep the keys. A server may be running.", Setup: backup},
+	{Name: "ca restore", Args: "FILE", Help: "bring authorities and registry of a backup back\n\n" +
+		"What is here stays: a restore adds what is missing, undoes no revocation, and refuses a\n" +
+		"backup of other authorities. Where it makes gateways known again, nobody here can know\n" +
+		"which of them were revoked after the backup was made: -revoked-since says it.", Setup: restore},
 	{Name: "ca unrevoke", Args: "SERIAL", Help: "let a revoked gateway in again\n\n" +
 		"Its factory identity opens enrolment again; the operational keys that it had stay\n" +
 		"revoked, so it comes back with a new one.", Setup: unrevoke},
@@ -147,6 +156,79 @@ func list(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 
 func revoke(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	return standing(fs, "revoke", "is shut out", (*store.Store).Revoke)
+}
+
+func backup(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := stateFlag(fs)
+	return func(ctx context.Context, env cli.Env, args []string) error {
+		if len(args) != 1 {
+			return cli.Usagef("into which file? penstock-cloud ca backup FILE")
+		}
+		if _, err := backend.LoadCA(*state); err != nil {
+			return err
+		}
+		return withStore(ctx, *state, func(db *store.Store) error {
+			if args[0] == "-" {
+				return backend.Backup(ctx, *state, db, env.Stdout)
+			}
+			return backend.BackupFile(ctx, *state, db, args[0])
+		})
+	}
+}
+
+func restore(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := stateFlag(fs)
+	since := fs.String("revoked-since", "", "`SERIALS` that were revoked after the backup was made, separated by commas; or none; or unknown, which shuts all of them out until you let them in one by one")
+	return func(ctx context.Context, env cli.Env, args []string) error {
+		if len(args) != 1 {
+			return cli.Usagef("from which file? penstock-cloud ca restore FILE")
+		}
+		source := env.Stdin
+		if args[0] != "-" {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			source = f
+		}
+		return withStore(ctx, *state, func(db *store.Store) error {
+			r, err := backend.Restore(ctx, *state, db, source, revokedSince(*since))
+			var unknown *store.UnknownGatewaysError
+			if errors.As(err, &unknown) {
+				return fmt.Errorf("%s: %w: %s. Revocations after %s are in no backup: say which with -revoked-since SERIALS, or none, or unknown",
+					args[0], err, some(unknown.Serials), r.Made.Format(time.DateTime+" UTC"))
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			fmt.Fprintf(env.Stdout, "of the backup of %s: %d files of authorities, %d gateways, %d certificates, %d revocations, %d labels\n",
+				r.Made.Format(time.DateTime+" UTC"), len(r.Authorities), r.Gateways, r.Certificates, r.Revocations, r.Claims)
+			return nil
+		})
+	}
+}
+
+// revokedSince reads the flag of that name; nil: it was not given.
+func revokedSince(s string) *store.Since {
+	const reason = "revoked after the backup that was restored"
+	switch s {
+	case "":
+		return nil
+	case "none":
+		return &store.Since{}
+	case "unknown":
+		return &store.Since{All: true, Reason: "restored from a backup: nobody knows whether it was revoked since"}
+	}
+	return &store.Since{Revoked: strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }), Reason: reason}
+}
+
+// some lists a few of many.
+func some(serials []string) string {
+	if n := len(serials); n > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(serials[:5], ", "), n-5)
+	}
+	return strings.Join(serials, ", ")
 }
 
 func rotate(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
