@@ -73,7 +73,7 @@ func (g *Gateway) openLinks() (err error) {
 		return err
 	}
 	g.links, err = link.NewGroup(link.Config{Links: links, Probe: g.probe, Warn: g.warn, FS: disk.OS, Dir: dir,
-		Clock: g.clock, Rand: mathrand.Float64, Log: g.log.With("part", "links")})
+		Clock: g.clock, Date: g.date, Rand: mathrand.Float64, Log: g.log.With("part", "links")})
 	return err
 }
 
@@ -126,4 +126,13 @@ func linkStatus(all []link.Status) []status.Link {
 func (g *Gateway) warn(w link.Warning) error {
 	w.Time = g.steady.Now()
 	return g.herald.warn(w)
+}
+
+// date is the time of day by what our own service has signed, zero before it has.
+func (g *Gateway) date() time.Time {
+	booted, _, sure := g.time.Booted()
+	if !sure {
+		return time.Time{}
+	}
+	return booted.Add(g.clock.Uptime())
 }

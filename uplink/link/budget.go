@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (m *meter) of(name string) *usage {
 }
 
 // count takes a reading of a link's counter. A counter that is lower than before
-// has begun anew with its device.
+// has begun anew with its device. now is zero while the time is not known.
 func (m *meter) count(name string, counter uint64, t Traits, now time.Time) {
 	u := m.of(name)
 	delta := counter - u.counter
@@ -84,9 +85,13 @@ func (m *meter) count(name string, counter uint64, t Traits, now time.Time) {
 	}
 	u.counter, u.read = counter, true
 	// A month only ends, it never comes back: a clock that has lost its time must
-	// not grant the budget again.
-	if month := now.UTC().Format("2006-01"); month > u.Month {
-		u.Month, u.Bytes, u.Warned = month, 0, 0
+	// not grant the budget again. And one that somebody lies to must not end all
+	// months for good, so that only a time that is known for certain counts.
+	if month := now.UTC().Format("2006-01"); !now.IsZero() && month > u.Month {
+		if u.Month != "" { // else it is the first to be known, and all of it was in it
+			u.Bytes, u.Warned = 0, 0
+		}
+		u.Month = month
 		m.unsaved += saveEvery
 	}
 	u.Bytes += delta
@@ -130,11 +135,12 @@ func (m *meter) spent(name string, t Traits) bool {
 // problem says how the budget stands, where somebody should know.
 func (m *meter) problem(name string, t Traits) string {
 	u := m.of(name)
+	month := cmp.Or(u.Month, "this month")
 	switch {
 	case m.spent(name, t):
-		return fmt.Sprintf("the data of %s is used up (%d MB of %d MB); only alarms and commands pass", u.Month, u.Bytes>>20, t.Budget>>20)
+		return fmt.Sprintf("the data of %s is used up (%d MB of %d MB); only alarms and commands pass", month, u.Bytes>>20, t.Budget>>20)
 	case t.Budget > 0 && atLeast(u.Bytes, 80, t.Budget):
-		return fmt.Sprintf("%d MB of the %d MB for %s are used", u.Bytes>>20, t.Budget>>20, u.Month)
+		return fmt.Sprintf("%d MB of the %d MB for %s are used", u.Bytes>>20, t.Budget>>20, month)
 	}
 	return ""
 }

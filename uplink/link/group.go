@@ -48,7 +48,7 @@ type Path interface {
 	History() bool
 }
 
-// Config is what a Group needs. Every field is required.
+// Config is what a Group needs. Every field but Date is required.
 type Config struct {
 	Links []Link // the most preferred first
 	// Probe makes one TLS handshake with one of our services over a link.
@@ -59,8 +59,11 @@ type Config struct {
 	FS    disk.FS
 	Dir   string // keeps budget.json
 	Clock clock.Clock
-	Rand  func() float64 // in [0,1), for jitter
-	Log   *slog.Logger
+	// Date is the time of day, by which months end; zero while it is not known for
+	// certain. nil: Clock's.
+	Date func() time.Time
+	Rand func() float64 // in [0,1), for jitter
+	Log  *slog.Logger
 }
 
 // Group chooses among links. Run looks after them; the other methods may be
@@ -106,6 +109,9 @@ type choice struct {
 func NewGroup(cfg Config) (*Group, error) {
 	if len(cfg.Links) == 0 {
 		return nil, errors.New("no link: name at least one way out")
+	}
+	if cfg.Date == nil {
+		cfg.Date = cfg.Clock.Now
 	}
 	g := &Group{cfg: cfg, meter: openMeter(cfg.FS, cfg.Dir, cfg.Warn, cfg.Log)}
 	now := cfg.Clock.Now()
@@ -311,7 +317,7 @@ func (g *Group) probe(ctx context.Context, s *state) {
 func (g *Group) count() {
 	for _, s := range g.links {
 		if n, err := s.Bytes(); err == nil { // a device that is not there has carried nothing
-			g.meter.count(s.Name(), n, s.Traits(), g.cfg.Clock.Now())
+			g.meter.count(s.Name(), n, s.Traits(), g.cfg.Date())
 		}
 	}
 }

@@ -392,6 +392,26 @@ func TestTheBudgetIsKeptOverRestartsAndMonths(t *testing.T) {
 	})
 }
 
+// TestAMonthEndsByATimeThatIsCertain: what a gateway uses before it knows the time
+// counts for the month that it then turns out to be.
+func TestAMonthEndsByATimeThatIsCertain(t *testing.T) {
+	m := openMeter(faultdisk.New(), "/state", func(Warning) error { return nil }, slog.New(slog.DiscardHandler))
+	traits := Traits{Budget: 100}
+	used := func(counter uint64, now time.Time, want uint64, month string) {
+		t.Helper()
+		m.count("modem", counter, traits, now)
+		if u := m.of("modem"); u.Bytes != want || u.Month != month {
+			t.Errorf("at %v: %d bytes in %q, want %d in %q", now, u.Bytes, u.Month, want, month)
+		}
+	}
+	november := time.Date(2026, 11, 30, 23, 0, 0, 0, time.UTC)
+	used(0, time.Time{}, 0, "")
+	used(60, time.Time{}, 60, "")
+	used(70, november, 70, "2026-11")
+	used(75, time.Time{}, 75, "2026-11") // booted again
+	used(80, november.Add(2*time.Hour), 5, "2026-12")
+}
+
 func TestTheCloudIsWarnedOnceForEachShareAndMonth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := faultdisk.New()
