@@ -59,13 +59,13 @@ func TestThePowerMayGoAtEveryWriteOfEnrolmentAndRenewal(t *testing.T) {
 				d.CutAt(n)
 				script(w, d)
 				w.mustHaveNoAlarm()
-				hadOne, keysBefore := len(w.sessions) > 0, len(w.issued)
+				hadOne, keysBefore := w.sessionCount() > 0, w.keys()
 
 				w.disk = d.AfterCut(seed)
-				sessions := len(w.sessions)
+				sessions := w.sessionCount()
 				w.start()
 				time.Sleep(time.Minute)
-				if len(w.sessions) == sessions {
+				if w.sessionCount() == sessions {
 					t.Fatalf("cut at %d, seed %d: no session within a minute of the restart", n, seed)
 				}
 				if asked := w.requests("simpleenroll"); hadOne && len(asked) > 1 {
@@ -79,8 +79,8 @@ func TestThePowerMayGoAtEveryWriteOfEnrolmentAndRenewal(t *testing.T) {
 				}
 				// One key for the enrolment, one for each renewal, and none besides. The
 				// script begins one renewal, and what follows ends it or makes a further one.
-				if more := len(w.issued) - keysBefore; len(w.issued) > 3 || more > 2 {
-					t.Errorf("cut at %d, seed %d: certificates for %d keys, %d after the cut", n, seed, len(w.issued), more)
+				if more := w.keys() - keysBefore; w.keys() > 3 || more > 2 {
+					t.Errorf("cut at %d, seed %d: certificates for %d keys, %d after the cut", n, seed, w.keys(), more)
 				}
 				if got := w.files(); got != certs.OperationalFile {
 					t.Errorf("cut at %d, seed %d: in the folder: %s", n, seed, got)

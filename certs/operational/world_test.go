@@ -264,6 +264,19 @@ func (w *world) set(change func()) {
 	change()
 }
 
+// read reads what mu guards.
+func read[T any](w *world, get func() T) T {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return get()
+}
+
+// keys is for how many keys there are certificates.
+func (w *world) keys() int { return read(w, func() int { return len(w.issued) }) }
+
+// sessionCount is how many sessions there have been.
+func (w *world) sessionCount() int { return read(w, func() int { return len(w.sessions) }) }
+
 // Host and what follows are the authority.
 func (w *world) Host() string { return "auth.test" }
 
