@@ -235,11 +235,11 @@ func (s *Server) issue(ctx context.Context, g pki.Gateway, request *x509.Certifi
 	return leaf, nil
 }
 
-// watchForClones raises an alarm when a gateway enrols a key that is new here with
-// its factory identity, although it should have a certificate that is still good: two
-// boards may share one identity. A gateway that lost power while it enrolled or was
-// renewed comes back with a key that is known, and one that was in a drawer has
-// nothing that is still good.
+// watchForClones raises an alarm when a gateway enrols with its factory identity
+// although it should have a certificate that is still good, and none such is for the
+// key that it enrols: two boards may share one identity, or a disk is as old as the
+// key. A gateway that lost power while it enrolled or was renewed comes back with a
+// key of before, and one that was in a drawer has nothing that is still good.
 func (s *Server) watchForClones(ctx context.Context, g pki.Gateway, key []byte) error {
 	certs, err := s.Store.Certificates(ctx, g.Serial)
 	if err != nil {
@@ -249,10 +249,10 @@ func (s *Server) watchForClones(ctx context.Context, g pki.Gateway, key []byte) 
 	var other *store.Certificate
 	for i, c := range certs {
 		switch {
-		case c.Role != string(pki.Operational) || !c.Revoked.IsZero():
+		case c.Role != string(pki.Operational) || !c.Revoked.IsZero() || !now.Before(c.NotAfter):
 		case bytes.Equal(c.Key, key):
 			return nil
-		case now.Before(c.NotAfter):
+		default:
 			other = &certs[i]
 		}
 	}

@@ -1,6 +1,7 @@
 package est_test
 
 import (
+	"crypto/ecdsa"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -125,6 +126,30 @@ func TestEnrolmentBesideAGoodCertificateRaisesAnAlarm(t *testing.T) {
 	}
 	if alarms, err := b.db.Alarms(t.Context(), "GW-0001"); err != nil || len(alarms) != 1 {
 		t.Errorf("alarms after another key: %v, %v", alarms, err)
+	}
+}
+
+// TestAnAnswerThatWasLostIsNoSignOfAClone: the gateway was renewed, never heard of it,
+// and its old certificate serves no more. It may come with either key.
+func TestAnAnswerThatWasLostIsNoSignOfAClone(t *testing.T) {
+	b := newBench(t)
+	key, chain := b.factory("GW-0001")
+	factory := b.as(key, chain)
+	before, lost := newKey(t), newKey(t)
+	got, err := b.client.Enroll(t.Context(), factory, request(t, "GW-0001", before))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.Reenroll(t.Context(), b.as(before, b.chain(got[0])), request(t, "GW-0001", lost)); err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range []*ecdsa.PrivateKey{lost, before} {
+		if _, err := b.client.Enroll(t.Context(), factory, request(t, "GW-0001", own)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if alarms, err := b.db.Alarms(t.Context(), "GW-0001"); err != nil || len(alarms) != 0 {
+		t.Errorf("alarms: %v, %v", alarms, err)
 	}
 }
 

@@ -86,7 +86,12 @@ func (o *Identity) request(ctx context.Context, do step, config func() *tls.Conf
 	case do == enrol && current != nil:
 		candidates = append(candidates, &keyed{Signer: current.key, text: current.text})
 	}
-	if o.key != nil {
+	switch {
+	case o.key == nil:
+	case next == nil && current != nil && o.expired(current):
+		// It may have been certified, and then it is the one that is still good there.
+		candidates = append([]*keyed{o.key}, candidates...)
+	default:
 		candidates = append(candidates, o.key)
 	}
 	for _, key := range candidates {

@@ -62,19 +62,32 @@ func TestAnInstallerDoesNotWaitLong(t *testing.T) {
 	})
 }
 
+// TestRetryAfterIsHonoured: by a service that has too much to do, that is out of
+// order, or where somebody has to consent first (202: RFC 7030, 4.2.3).
 func TestRetryAfterIsHonoured(t *testing.T) {
-	play(t, func(w *world) {
-		w.answer = func(string) error { return &est.Error{Status: 429, RetryAfter: 10 * time.Minute} }
-		w.start()
-		synctest.Wait()
-		w.set(func() { w.answer = nil })
-		time.Sleep(10*time.Minute - time.Second)
-		if n := len(w.requests("")); n > 0 {
-			t.Fatalf("%d requests too early", n)
-		}
-		time.Sleep(10 * time.Second)
-		w.lastSession()
-	})
+	for _, status := range []int{429, 503, 202} {
+		play(t, func(w *world) {
+			w.answer = func(what string) error {
+				if what == "cacerts" || what == "csrattrs" {
+					return nil
+				}
+				return &est.Error{Status: status, RetryAfter: 10 * time.Minute}
+			}
+			w.start()
+			synctest.Wait()
+			w.set(func() { w.answer = nil })
+			time.Sleep(10*time.Minute - time.Second)
+			first := w.requests("")
+			if len(first) != 1 {
+				t.Fatalf("%d: %d requests", status, len(first))
+			}
+			time.Sleep(10 * time.Second)
+			w.lastSession()
+			if all := w.requests(""); all[len(all)-1].key != first[0].key {
+				t.Errorf("%d: another key", status)
+			}
+		})
+	}
 }
 
 // TestACertificateIsRenewedForYears: each from 60 % of its life on, each with a new
@@ -377,6 +390,26 @@ func TestALostAnswerIsAskedForAgainWithTheSameKey(t *testing.T) {
 		}
 		if p := part(w.lastSession().leaf, time.Now()); p > 0.1 {
 			t.Errorf("the certificate in use is at %.2f of its life", p)
+		}
+		w.mustHaveNoAlarm()
+	})
+}
+
+// TestARenewalThatWasLostAndThenADrawer: the authority has certified a key that the
+// gateway never heard of, and what the gateway has expires.
+func TestARenewalThatWasLostAndThenADrawer(t *testing.T) {
+	play(t, func(w *world) {
+		w.start()
+		time.Sleep(time.Hour)
+		w.set(func() { w.after = func(string) error { return away("") } })
+		time.Sleep(65 * day)
+		w.stop()
+		w.set(func() { w.after = nil })
+		time.Sleep(30 * day)
+		w.start()
+		time.Sleep(time.Minute)
+		if s := w.lastSession(); time.Since(s.at) > time.Minute || w.keys() != 2 {
+			t.Errorf("the last session is of %v; %d keys", s.at, w.keys())
 		}
 		w.mustHaveNoAlarm()
 	})

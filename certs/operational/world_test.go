@@ -343,9 +343,10 @@ func (w *world) request(config *tls.Config, what string, role pki.Role, request 
 	if w.revoked[key] {
 		return nil, &est.Error{Status: 403, Detail: "That key was revoked; make another."}
 	}
-	if role == pki.Factory && len(w.issued[key]) == 0 {
+	good := func(c *x509.Certificate) bool { return time.Now().Before(c.NotAfter) }
+	if role == pki.Factory && !slices.ContainsFunc(w.issued[key], good) {
 		for other, certs := range w.issued {
-			if !w.revoked[other] && slices.ContainsFunc(certs, func(c *x509.Certificate) bool { return time.Now().Before(c.NotAfter) }) {
+			if !w.revoked[other] && slices.ContainsFunc(certs, good) {
 				w.alarms++
 				break
 			}
