@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -209,5 +210,42 @@ func TestAttackFactoryIdentityOfARealGateway(t *testing.T) {
 		if refused == in {
 			t.Errorf("the endpoint, shown the %s identity: %v", identity, err)
 		}
+	}
+}
+
+// TestAGatewayThatIsLetInAgainComesBackByItself: revoked while it is connected, let in
+// again, and back with a key that it did not have before, nobody having touched it.
+func TestAGatewayThatIsLetInAgainComesBackByItself(t *testing.T) {
+	t.Parallel()
+	site := up(t, nil)
+	before, _ := registry(t, site)
+	if _, err := site.Cloud(t.Context(), "ca revoke", "-reason", "stolen", Serial); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, site, "that it is refused", func(s status.Snapshot) bool {
+		return !connected(s) && strings.Contains(s.Identity.Problem, "refuse it") && strings.Contains(s.Identity.LastError, "certificate") && s.Buses[0].OK
+	})
+	if _, err := site.Cloud(t.Context(), "ca unrevoke", "-reason", "found again", Serial); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, site, "a session with a new certificate", func(s status.Snapshot) bool {
+		return connected(s) && s.Identity.Problem == "" && !s.Identity.Unproven
+	})
+	settle(t, site, 0)
+	after, alarms := registry(t, site)
+	fresh := 0
+	for _, c := range after {
+		if c.Revoked.IsZero() {
+			fresh++
+			if bytes.Equal(c.Key, before[0].Key) {
+				t.Error("the key of before is good again")
+			}
+		}
+	}
+	if fresh != 1 || len(after) != len(before)+1 {
+		t.Errorf("%d certificates, %d before, %d in force", len(after), len(before), fresh)
+	}
+	if len(alarms) > 0 {
+		t.Errorf("alarms: %v", alarms)
 	}
 }
