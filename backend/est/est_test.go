@@ -178,9 +178,10 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 	key, chain := b.factory("GW-0001")
 	h := http.Client{Transport: &http.Transport{TLSClientConfig: b.as(key, chain)}}
 	defer h.CloseIdleConnections()
-	good := base64.StdEncoding.EncodeToString(request(t, "GW-0001", newKey(t)))
-	forged := []byte(good)
-	forged[len(forged)-10] ^= 1 // in the signature
+	der := request(t, "GW-0001", newKey(t))
+	good := base64.StdEncoding.EncodeToString(der)
+	der[len(der)-10] ^= 1 // in the signature
+	forged := base64.StdEncoding.EncodeToString(der)
 	for _, c := range []struct {
 		name, kind, body string
 		status           int
@@ -189,7 +190,7 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 		{"no base64", "application/pkcs10", "!!!!", http.StatusBadRequest},
 		{"no request", "application/pkcs10", "AAAA", http.StatusBadRequest},
 		{"an empty body", "application/pkcs10", "", http.StatusBadRequest},
-		{"a signature by another key", "application/pkcs10", string(forged), http.StatusUnprocessableEntity},
+		{"a signature by another key", "application/pkcs10", forged, http.StatusUnprocessableEntity},
 		{"a very long body", "application/pkcs10", strings.Repeat("A", 20<<10), http.StatusRequestEntityTooLarge},
 	} {
 		resp, err := h.Post(b.url+"/.well-known/est/simpleenroll", c.kind, strings.NewReader(c.body))
