@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -121,26 +122,39 @@ func TestAttackRedirectToAnotherHost(t *testing.T) {
 	c.addresses.Auth = own
 	c.must(c.StartPumps(t.Context()))
 	c.must(c.StartGateway(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*longest)
-	defer cancel()
-	// Each question that a gateway has at its start is asked, and asked here alone.
-	var paths []string
-	for !slices.Contains(paths, "/v1/time") || !slices.Contains(paths, "/v1/roots") || !slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p, "/.well-known/est/") }) {
-		select {
-		case path := <-asked:
-			paths = append(paths, path)
-		case <-ctx.Done():
-			t.Fatalf("asked were only %q", paths)
+	// everywhere waits until each question was asked, here alone.
+	everywhere := func(questions ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*longest)
+		defer cancel()
+		var paths []string
+		for slices.ContainsFunc(questions, func(q string) bool {
+			return !slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p, q) })
+		}) {
+			select {
+			case path := <-asked:
+				paths = append(paths, path)
+			case <-ctx.Done():
+				t.Fatalf("asked were only %q", paths)
+			}
+		}
+		shows(t, c.Site, "a gateway that says why", func(s status.Snapshot) bool {
+			text, err := json.Marshal(s)
+			return err == nil && !connected(s) && strings.Contains(string(text), "redirects are not followed")
+		})
+		if n := reached.Load(); n != 0 {
+			t.Errorf("the other host was reached %d times", n)
 		}
 	}
-	shows(t, c.Site, "a gateway that says why", func(s status.Snapshot) bool {
-		text, err := json.Marshal(s)
-		return err == nil && !connected(s) && strings.Contains(string(text), "redirects are not followed")
-	})
-	if n := reached.Load(); n != 0 {
-		t.Errorf("the other host was reached %d times", n)
-	}
-	redirects.Store(false) // the control
+	everywhere("/v1/time", "/v1/roots", "/.well-known/est/")
+	redirects.Store(false) // the control, and a gateway that has enrolled
+	shows(t, c.Site, "a session", connected)
+	c.must(c.GatewayProc.Stop(t.Context()))
+	c.must(os.Remove(c.path("gateway", "state", "assignment.json")))
+	redirects.Store(true)
+	c.must(c.StartGateway(t.Context()))
+	everywhere("/v1/time", "/v1/roots", "/v1/assignment")
+	redirects.Store(false)
 	shows(t, c.Site, "a session", connected)
 	if n := reached.Load(); n != 0 {
 		t.Errorf("the other host was reached %d times", n)
