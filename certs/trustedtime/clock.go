@@ -18,9 +18,11 @@ import (
 // Source is where the corrected clock came from last.
 type Source string
 
-// The sources. System is what the machine says of itself, which nobody vouches for.
+// The sources. System is what the machine says of itself, which nobody vouches for;
+// Kept is the same while an NTP service of the machine's own keeps it.
 const (
 	System Source = "system"
+	Kept   Source = "machine"
 	NTP    Source = "ntp"
 	Modem  Source = "modem"
 	Signed Source = "signed"
@@ -182,6 +184,18 @@ func (c *Clock) correct(s Source, t time.Time, at time.Duration) {
 	if step := c.now(at).Sub(before); step.Abs() > time.Second {
 		c.log.Info("the clock is corrected", "by", step.Round(time.Millisecond), "source", s)
 	}
+}
+
+// TakeKept takes the machine's clock at its word where somebody keeps it right, and
+// nobody else has told the time. It reports whether the time is known now.
+func (c *Clock) TakeKept() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.source == System && c.machine.Kept() {
+		wall, up := reading(c.machine)
+		c.correct(Kept, wall, up)
+	}
+	return c.source != System
 }
 
 // reading is what the machine's clock shows, and its uptime at that moment, however

@@ -22,6 +22,7 @@ type board struct {
 	up   time.Duration
 	name string
 
+	kept   bool
 	asleep func() // called when somebody has slept
 }
 
@@ -45,6 +46,7 @@ func (b *board) Uptime() time.Duration {
 }
 
 func (b *board) Boot() string { return b.name }
+func (b *board) Kept() bool   { return b.kept }
 
 func (b *board) Sleep(ctx context.Context, d time.Duration) error {
 	b.pass(d)
@@ -347,5 +349,27 @@ func TestTheMachinesClaimIsPossibleFromTheFloorOn(t *testing.T) {
 		if possible != tc.possible || !at.Equal(tc.wall.Add(-time.Minute)) {
 			t.Errorf("a machine that says %s: booted %s, possible %v", tc.wall, at, possible)
 		}
+	}
+}
+
+// TestAMachineThatIsKeptRightKnowsTheTime: but it is the last to be asked, and what it
+// says is not for good.
+func TestAMachineThatIsKeptRightKnowsTheTime(t *testing.T) {
+	b := booted(truth)
+	c := open(t, b, faultdisk.New())
+	if c.TakeKept() || c.Known() {
+		t.Error("a clock that nobody keeps is believed")
+	}
+	b.kept = true
+	floor := c.Status().Floor
+	if !c.TakeKept() || !near(c.Now(), truth, time.Second) || c.Status().Source != Kept || !c.Status().Floor.Equal(floor) {
+		t.Errorf("%+v", c.Status())
+	}
+	if _, known, sure := c.Booted(); !known || sure {
+		t.Errorf("known %v, sure %v", known, sure)
+	}
+	raise(t, c, b, truth.Add(time.Hour))
+	if b.set(truth); !c.TakeKept() || c.Status().Source != Signed {
+		t.Error("it counts for more than signed time")
 	}
 }

@@ -19,6 +19,9 @@ type Machine interface {
 	Uptime() time.Duration
 	// Boot names this boot; no other has the same name.
 	Boot() string
+	// Kept tells whether somebody keeps the clock on the wall right, such as an NTP
+	// service of the machine's own: the kernel knows (adjtimex(2)).
+	Kept() bool
 }
 
 func (system) Uptime() time.Duration {
@@ -31,6 +34,12 @@ func (system) Uptime() time.Duration {
 }
 
 func (system) Boot() string { return bootID() }
+
+func (system) Kept() bool {
+	var t unix.Timex // asks, and changes nothing
+	state, err := unix.Adjtimex(&t)
+	return err == nil && state != unix.TIME_ERROR
+}
 
 // bootID is the kernel's name for this boot, random(4). Where /proc is not there,
 // each start of the process counts as a boot: that is no harm, it only knows less.

@@ -25,6 +25,9 @@ const (
 	ntpEvery   = 30 * time.Minute
 	ntpRetry   = time.Minute
 	ntpTimeout = 5 * time.Second
+	// How often the machine is asked whether an NTP service of its own keeps its
+	// clock, until somebody has told the time.
+	askMachine = 10 * time.Second
 	// How long the first session waits for the first answer.
 	firstTime = 5 * time.Second
 )
@@ -57,6 +60,11 @@ func (g *Gateway) keepTime(ctx context.Context) {
 	signed := &trustedtime.Client{URL: g.identity.AuthURL(), Roots: g.identity.Roots, Cert: shown.cert,
 		Dial: g.links.Dial, Rand: rand.Reader}
 	wg.Go(func() { g.time.Persist(ctx) })
+	wg.Go(func() {
+		for ctx.Err() == nil && !g.time.TakeKept() {
+			_ = g.time.Sleep(ctx, askMachine) // its error says that it was cut short
+		}
+	})
 	signed.Keep(ctx, g.time.Clock, mathrand.Float64, func(err error) {
 		g.time.heard(err)
 		shown.heard(err)

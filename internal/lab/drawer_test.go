@@ -33,6 +33,7 @@ func switchOn(name string, wall time.Time) *board {
 }
 
 func (b *board) Boot() string          { return b.name }
+func (b *board) Kept() bool            { return false }
 func (b *board) Uptime() time.Duration { return time.Since(b.booted) }
 func (b *board) Now() time.Time        { return b.wall.Add(b.Uptime()) }
 

@@ -79,7 +79,7 @@ type Keys struct {
 
 // Clock is how the gateway knows the time.
 type Clock struct {
-	Source  string        `json:"source"`          // signed, ntp, modem; system: nobody has told it yet
+	Source  string        `json:"source"`          // signed, ntp, modem, machine; system: nobody has told it yet
 	Age     time.Duration `json:"age_ns,omitzero"` // how long ago
 	Floor   time.Time     `json:"floor"`           // it is later than that, for certain
 	Problem string        `json:"problem,omitempty"`

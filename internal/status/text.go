@@ -142,6 +142,8 @@ func (c Clock) text() string {
 		return text
 	case "signed":
 		return fmt.Sprintf("told by the auth service, signed, %s ago", span(c.Age))
+	case "machine":
+		return "the machine's own, which an NTP service keeps"
 	}
 	return fmt.Sprintf("told by %s, %s ago", c.Source, span(c.Age))
 }
