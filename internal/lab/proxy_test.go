@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -366,6 +367,45 @@ func TestAPeerThatStallsWhileConnectingIsGivenUp(t *testing.T) {
 			recovered(t, site, time.Minute)
 			p.ease()
 			t.Logf("back after %v", over(t, site, "ethernet", 100*time.Second).Round(time.Second))
+			settle(t, site, 0)
+		})
+	}
+}
+
+// TestAFirstStartBehindAnAuthServiceThatStalls: an installer powers a new gateway
+// up while the auth service takes connections and answers none. Pumps are read at
+// once, it goes on trying, and all that was read arrives.
+func TestAFirstStartBehindAnAuthServiceThatStalls(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(r *relay){
+		"in the handshake":  func(r *relay) { r.down.set(swallows) },
+		"after the request": func(r *relay) { r.deafen() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWAN(t)
+			p := w.proxy()
+			site := w.plan(ethernetOnly, behind)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("not within three minutes"))
+			defer cancel()
+			do := func(steps ...error) {
+				t.Helper()
+				if err := errors.Join(steps...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			do(site.StartCloud(ctx, wanAddresses))
+			do(site.Provision(ctx))
+			do(site.StartPumps(ctx))
+			p.meet(spoil)
+			do(site.StartGateway(ctx))
+			do(site.AwaitReadings(ctx)) // the pumps wait for no cloud
+			p.tried(8443, 4)
+			s, err := site.Status(ctx)
+			do(err)
+			t.Logf("in vain: it is %s: %s; %s", s.Uplink.State, s.Uplink.LastError, s.Identity.LastError)
+			p.ease()
+			recovered(t, site, 2*time.Minute)
 			settle(t, site, 0)
 		})
 	}

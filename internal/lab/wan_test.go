@@ -101,6 +101,19 @@ func (w *wan) heal(from, to bool, device, address string) {
 // site brings up a plant on the network.
 func (w *wan) site(links string, changes ...func(*Site)) *Site {
 	w.t.Helper()
+	site := w.plan(links, changes...)
+	if err := site.Up(w.t.Context(), wanAddresses, testPassword, w.t.Logf); err != nil {
+		w.t.Fatal(err)
+	}
+	return site
+}
+
+// wanAddresses are where the backend listens.
+var wanAddresses = Addresses{"10.3.0.2:8443", "10.3.0.2:8883", "10.3.0.2:8444"}
+
+// plan makes a plant of which nothing runs yet.
+func (w *wan) plan(links string, changes ...func(*Site)) *Site {
+	w.t.Helper()
 	programs, err := built()
 	if err != nil {
 		w.t.Fatal(err)
@@ -124,9 +137,6 @@ func (w *wan) site(links string, changes ...func(*Site)) *Site {
 		}
 		os.RemoveAll(dir)
 	})
-	if err := site.Up(w.t.Context(), Addresses{"10.3.0.2:8443", "10.3.0.2:8883", "10.3.0.2:8444"}, testPassword, w.t.Logf); err != nil {
-		w.t.Fatal(err)
-	}
 	return site
 }
 
