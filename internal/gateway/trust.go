@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"penstock/certs/trust"
 	"penstock/internal/status"
@@ -64,10 +65,13 @@ func (e *either) heard(err error) {
 }
 
 // keepTrust looks after the roots until ctx ends. The time comes first: with a clock
-// that is not set, every question would be asked twice.
+// that is not set, every question would be asked twice. A fleet whose power came back
+// together is spread as its sessions are.
 func (g *Gateway) keepTrust(ctx context.Context) {
 	g.time.firstTried(ctx)
-	g.trust.Keep(ctx)
+	if g.clock.Sleep(ctx, time.Duration(mathrand.Float64()*float64(g.spread()))) == nil {
+		g.trust.Keep(ctx)
+	}
 }
 
 func (g *Gateway) trustStatus() status.Trust {
