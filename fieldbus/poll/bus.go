@@ -45,6 +45,8 @@ type Device struct {
 
 // Deps is what a bus is handed.
 type Deps struct {
+	// Clock is what slots lie on and readings are stamped with. One that never steps
+	// (clock.SinceBoot) reads the pumps evenly whatever becomes of the time of day.
 	Clock clock.Clock
 	Log   *slog.Logger
 	Open  fieldbus.Opener // nil: fieldbus.OpenSerial

@@ -277,6 +277,46 @@ func TestAGatewayComesBackFromAYearInADrawer(t *testing.T) {
 	}, first.board.booted)
 }
 
+// TestKillsBeforeTheTimeIsKnownCostTheOpenBlock: a real process, which nobody tells the
+// time, is killed again and again; what it had sealed is delivered once somebody does.
+func TestKillsBeforeTheTimeIsKnownCostTheOpenBlock(t *testing.T) {
+	t.Parallel()
+	site := prepare(t, func(s *Site) { s.Genibus = 0 })
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(site.StartCloud(t.Context(), anywhere))
+	must(site.Provision(t.Context()))
+	must(site.CloudProc.Stop(t.Context()))
+	must(site.StartPumps(t.Context()))
+	const kills = 3
+	var perBlock, sealed uint64
+	for range kills {
+		must(site.StartGateway(t.Context()))
+		must(site.AwaitReadings(t.Context()))
+		shows(t, site, "two more sealed blocks", func(s status.Snapshot) bool {
+			perBlock = 0
+			for _, p := range s.Buses[0].Pumps {
+				perBlock += uint64(len(p.Values))
+			}
+			return undelivered(s) >= sealed+2 && s.Clock.Source != "signed"
+		})
+		s, err := site.Status(t.Context())
+		must(err)
+		sealed = undelivered(s)
+		site.GatewayProc.Kill()
+	}
+	must(site.StartCloud(t.Context(), anywhere))
+	must(site.StartGateway(t.Context()))
+	shows(t, site, "all of it delivered", func(s status.Snapshot) bool {
+		return connected(s) && undelivered(s) == 0 && s.Uplink.Acknowledged > sealed
+	})
+	settle(t, site, int(kills*3*perBlock))
+}
+
 // drainAndSeal is how long a gateway may take from its last record to its end.
 const drainAndSeal = 10 * time.Second
 

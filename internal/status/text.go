@@ -135,7 +135,7 @@ func (t Trust) text() string {
 func (c Clock) text() string {
 	switch c.Source {
 	case "", "system":
-		text := "nobody has told the time yet; commands are refused until then"
+		text := "nobody has told the time yet; until then readings wait on disk, and commands are refused"
 		if c.Problem != "" {
 			text += " (" + c.Problem + ")"
 		}
