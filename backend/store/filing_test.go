@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -120,5 +121,34 @@ func TestManyRecordsAreFiledWhileMoreArrive(t *testing.T) {
 		if speed := seen[telemetry.Series{Pump: "bus1-1", Point: "speed"}]; len(speed) != each*60 {
 			t.Errorf("gateway %d: %d readings of the speed, want %d", n, len(speed), each*60)
 		}
+	}
+}
+
+// TestWhatHasArrivedSurvivesTheEndOfTheProcess: the files as they are at that
+// moment are those that a kill would leave.
+func TestWhatHasArrivedSurvivesTheEndOfTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	s, g := open(t, path), newGateway(t)
+	defer s.Close()
+	c, first, second := g.catalogueRecord(), g.block(t0), g.block(t0.Add(time.Minute))
+	keep(t, s, c, first, second)
+	left := filepath.Join(t.TempDir(), "cloud.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(left+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := open(t, left)
+	defer again.Close()
+	if filed, arrived := places(t, left); filed != 0 || arrived != 3 {
+		t.Errorf("%d records are filed and %d have arrived; want 0 and 3", filed, arrived)
+	}
+	keep(t, again, second, c, g.block(t0.Add(2*time.Minute)))
+	if n := count(t, again); n != (store.Counters{Records: 4, Readings: 3 * 126}) {
+		t.Errorf("counters %+v", n)
 	}
 }

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pressly/goose/v3"
 
 	"penstock/internal/clock"
 )
@@ -67,4 +71,64 @@ func plan(t *testing.T, s *Store, query string) string {
 		t.Fatal(err)
 	}
 	return strings.Join(steps, "\n")
+}
+
+// TestRecordsOfAnEarlierSchemaStayWhereTheyAre: what was stored before there were
+// arrivals is filed, and back again when the schema goes back.
+func TestRecordsOfAnEarlierSchemaStayWhereTheyAre(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	db, err := open(path, 1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const before = 15 // the schema before 0016_arrivals.sql
+	if _, err := p.UpTo(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	const insert = `INSERT INTO %s (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
+		VALUES ('GW-1', x'01', 2, %d, 1, 1, 0, 0, 0, 7, x'02')`
+	if _, err := db.Exec(fmt.Sprintf(insert, "records", 1)); err != nil {
+		t.Fatal(err)
+	}
+	count := func(table string) (n int) {
+		t.Helper()
+		if err := db.QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if _, err := p.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if count("filed") != 1 || count("arrivals") != 0 || count("records") != 1 {
+		t.Errorf("%d filed, %d arrived, %d together", count("filed"), count("arrivals"), count("records"))
+	}
+	if _, err := db.Exec(fmt.Sprintf(insert, "arrivals", 2)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.DownTo(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	if count("records") != 2 {
+		t.Errorf("%d records after going back; want 2", count("records"))
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), path, clock.System, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if c, err := s.Counters(t.Context(), "GW-1"); err != nil || c.Records != 2 || c.Readings != 14 {
+		t.Errorf("%+v, %v", c, err)
+	}
 }
