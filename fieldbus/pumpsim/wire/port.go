@@ -100,9 +100,9 @@ func (p *Port) Close() { p.unplug() }
 // away what is in its buffer.
 const grace = time.Second
 
-// settle is how long the kernel may take to carry bytes to the near end: until
+// settle is how long the kernel, on a busy machine, may take to carry bytes to the near end: until
 // then they are in no count of what is unread.
-const settle = 20 * time.Millisecond
+const settle = 200 * time.Millisecond
 
 // Serve joins far to the port until ctx ends. The port stays open.
 func (p *Port) Serve(ctx context.Context, far Far) error {
