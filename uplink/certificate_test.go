@@ -3,6 +3,7 @@ package uplink
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"penstock/uplink/queue"
@@ -23,13 +24,16 @@ func TestTheOutcomeOfEachCertificateIsTold(t *testing.T) {
 		p.auth.set(problem(404))
 		p.start()
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		p.auth.set(problem(503))
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if len(told) > 0 {
 			t.Errorf("trouble of the service is told as that of the certificate: %q", told)
 		}
 		p.auth.set(problem(403))
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if len(told) == 0 || !strings.Contains(told[0], "403") {
 			t.Fatalf("the auth service's refusal: %q", told)
 		}
@@ -37,6 +41,7 @@ func TestTheOutcomeOfEachCertificateIsTold(t *testing.T) {
 		p.auth.set(assign("endpoint.test:8883"))
 		p.e.set(func(e *endpoint) { e.refuse = 5 })
 		time.Sleep(2 * time.Hour)
+		synctest.Wait()
 		if len(told) == 0 || !strings.Contains(told[0], "ot Authorized") && !strings.Contains(told[0], "not authorized") {
 			t.Fatalf("the endpoint's refusal: %q", told)
 		}
@@ -44,12 +49,14 @@ func TestTheOutcomeOfEachCertificateIsTold(t *testing.T) {
 		p.e.set(func(e *endpoint) { e.refuse = 0 })
 		p.q.add(queue.History, 1)
 		p.drain(2 * time.Hour)
+		synctest.Wait()
 		if len(told) == 0 || told[len(told)-1] != "let in" {
 			t.Errorf("a good session: %q", told)
 		}
 		told = nil
 		p.e.stop()
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if len(told) > 0 {
 			t.Errorf("an endpoint that is away: %q", told)
 		}
@@ -65,6 +72,7 @@ func TestReconnectIsPoliteAndAtOnce(t *testing.T) {
 		p.drain(time.Second)
 		p.s.Reconnect()
 		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
 		if st := p.s.Status(); st.Connections != 2 || st.State != Connected || st.LastError != "" {
 			t.Errorf("%+v", st)
 		}
@@ -92,6 +100,7 @@ func TestReconnectEndsAWait(t *testing.T) {
 		p.auth.set(assign("endpoint.test:8883"))
 		p.s.Reconnect()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if st := p.s.Status(); st.State != Connected {
 			t.Errorf("%+v", st)
 		}

@@ -72,7 +72,7 @@ func (l *testLinks) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	close(l.left)
-	l.left = make(chan struct{})
+	l.over = true // the next path is not left
 }
 
 func (l *testLinks) verdict() (answered, failed int) {

@@ -329,7 +329,7 @@ func cutEverywhere(t *testing.T, prepare func(*faultdisk.Disk)) (wrong string, c
 				fresh = c.ID
 				e.Take(c)
 				for _, c := range all {
-					if len(w.heard[c.ID]) == 0 {
+					if w.outcomes(c.ID) == "" {
 						e.Take(c)
 					}
 				}
