@@ -163,6 +163,9 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 		if accounted[k] {
 			continue
 		}
+		if !g.sure && read(readings, as[0].Asked, g.period) {
+			continue
+		}
 		accounted[k] = g.period > 0
 		v.Served++
 		v.unstored(key, as, gaps)
@@ -181,8 +184,20 @@ func afresh(attempts []Served, t time.Time) int {
 	return slices.IndexFunc(attempts, func(s Served) bool { return !s.Asked.Before(t.Add(-rounding)) })
 }
 
-// grid is where the slots of a series lie: at at + k·period.
-type grid struct{ at, period int64 }
+// read tells whether there is a reading of a time up to a period before asked.
+func read(readings []Stored, asked time.Time, period int64) bool {
+	return slices.ContainsFunc(readings, func(r Stored) bool {
+		d := asked.Sub(r.Time) + rounding
+		return d >= 0 && int64(d) < period
+	})
+}
+
+// grid is where the slots of a series lie: at at + k·period. Of a series that was
+// read a few times only, after starts perhaps, that is a guess.
+type grid struct {
+	at, period int64
+	sure       bool
+}
 
 // slot numbers the slot that a time lies in.
 func (g grid) slot(t time.Time) int64 {
@@ -210,21 +225,21 @@ func grids(readings map[SeriesKey][]Stored, periods map[SeriesKey]time.Duration)
 				of = append(of, rs...)
 			}
 		}
-		f.at = phase(of, f, func(Stored) bool { return true })
+		f.at, f.sure = phase(of, f, func(Stored) bool { return true })
 		fastest[pump] = f
 	}
 	found := map[SeriesKey]grid{}
 	for key, period := range periods {
 		g, f := grid{period: int64(period)}, fastest[key.Pump]
-		g.at = phase(readings[key], g, func(r Stored) bool { return (r.Time.UnixNano()-f.at)%f.period == 0 })
+		g.at, g.sure = phase(readings[key], g, func(r Stored) bool { return (r.Time.UnixNano()-f.at)%f.period == 0 })
 		found[key] = g
 	}
 	return found
 }
 
 // phase is where most of the readings lie that count. Where none does, because
-// the run was too short, the first reading has to do.
-func phase(of []Stored, g grid, counts func(Stored) bool) (best int64) {
+// the run was too short, the first reading has to do. Two that agree make it sure.
+func phase(of []Stored, g grid, counts func(Stored) bool) (best int64, sure bool) {
 	seen := map[int64]int{}
 	if len(of) > 0 {
 		best = of[0].Time.UnixNano() % g.period
@@ -237,7 +252,7 @@ func phase(of []Stored, g grid, counts func(Stored) bool) (best int64) {
 			}
 		}
 	}
-	return best
+	return best, seen[best] >= 2
 }
 
 func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {

@@ -140,6 +140,16 @@ func TestValuesReadOverAreNotDue(t *testing.T) {
 	if v := Judge(served, again, nil, periods); v.Wrong != 0 || v.Missing != 0 {
 		t.Errorf("a slot read twice: %+v", v)
 	}
+	// Started twice within a few seconds, a slot of its own each time: nothing tells
+	// where the slots begin.
+	short := append(served[:3:3], served[8:17]...) // 3 to 5 s, 11 to 19 s
+	two := []Stored{{Key: key, Time: at(3), Raw: 3}, {Key: key, Time: at(11), Raw: 11}}
+	if v := Judge(short, two, nil, periods); v.Wrong != 0 || v.Missing != 0 {
+		t.Errorf("two starts in a short run: %+v", v)
+	}
+	if v := Judge(short, two[:1], nil, periods); v.Missing != 1 {
+		t.Errorf("what was read after the second start is lost: %+v", v)
+	}
 	other := append([]Stored{}, stored...)
 	other[2].Raw = 21 // in passing, a second later
 	if v := Judge(served, other, nil, periods); v.Wrong != 1 {
