@@ -10,6 +10,9 @@
 //	roots.pem     the authorities that servers must come from, until others follow (certs/trust)
 //	tuf-root.json the keys that may sign those others, where the authority has such
 //
+// It is the factory identity. What the gateway gets with it, and renews by itself,
+// is kept in the same folder by certs/operational.
+//
 // Nothing is compiled in: whoever flashes a board decides whose backend it
 // trusts. The identity is complete once cert.pem is there, which is written last.
 // A certificate that has expired, or a clock that says so, is told and never

@@ -249,3 +249,43 @@ func TestAGatewayThatIsLetInAgainComesBackByItself(t *testing.T) {
 		t.Errorf("alarms: %v", alarms)
 	}
 }
+
+// TestAGatewayThatCannotEnrolPollsAndStores: it is installed while the backend is
+// down. It polls, stores and answers at its socket; a restart of it changes nothing;
+// and all is delivered once the backend is there.
+func TestAGatewayThatCannotEnrolPollsAndStores(t *testing.T) {
+	t.Parallel()
+	site := prepare(t, nil)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(site.StartCloud(t.Context(), anywhere))
+	must(site.Provision(t.Context()))
+	must(site.CloudProc.Stop(t.Context()))
+	must(site.StartPumps(t.Context()))
+	must(site.StartGateway(t.Context()))
+	must(site.AwaitReadings(t.Context()))
+	waits := func(s status.Snapshot) bool {
+		waiting := uint64(0)
+		for _, l := range s.Queue.Lanes {
+			waiting += l.Records
+		}
+		return waiting >= 3 && s.Uplink.State == "enrolling" && s.Identity.NotAfter.IsZero() && !s.Identity.NextAttempt.IsZero() &&
+			strings.Contains(s.Identity.Problem, "could not enrol yet") && strings.Contains(s.Identity.LastError, "connection refused")
+	}
+	shows(t, site, "readings on disk, and why it is not enrolled", waits)
+	must(site.GatewayProc.Stop(t.Context()))
+	must(site.StartGateway(t.Context()))
+	shows(t, site, "the same after a restart", waits)
+	must(site.StartCloud(t.Context(), anywhere))
+	shows(t, site, "a session", func(s status.Snapshot) bool {
+		return connected(s) && s.Identity.Problem == "" && s.Uplink.Acknowledged > 3
+	})
+	settle(t, site, 0)
+	if certs, alarms := registry(t, site); len(certs) != 1 || len(alarms) > 0 {
+		t.Errorf("%d certificates, alarms %v", len(certs), alarms)
+	}
+}
