@@ -28,6 +28,14 @@
 // What a certificate request asks for beyond its key and its serial number is
 // ignored.
 //
+// # New roots
+//
+// A root cannot vouch for its successor beyond its own end, and a thief of its key
+// could vouch for anybody. So gateways take roots from no certificate: they are signed
+// by keys that serve nothing else, which every gateway is told at the bench. The form is
+// metadata of The Update Framework (certs/pki/tuf); what a gateway makes of it is in
+// certs/trust.
+//
 // # TLS
 //
 // TLS 1.3, and 1.2 with forward secrecy and authenticated encryption only. Roots

@@ -61,6 +61,29 @@ func TestThePolicyIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// TestWhereDatesDoNotCountTheRestOfThePolicyDoes: the two connections of a gateway that
+// cannot judge dates.
+func TestWhereDatesDoNotCountTheRestOfThePolicyDoes(t *testing.T) {
+	a := pkitest.New(t)
+	cert := a.Gateway(t, "GW-0001")
+	get := func() (*tls.Certificate, error) { return &cert, nil }
+	strict := pki.ForServer("localhost", get, a.CA.Pool(), time.Now, nil)
+	for name, c := range map[string]*tls.Config{
+		"for time":         pki.ForTime("localhost", get, a.CA.Pool()),
+		"for signed roots": pki.ForSignedRoots("localhost", get, []*x509.Certificate{a.Root.Certificate}),
+	} {
+		if c.MinVersion != strict.MinVersion || c.MaxVersion != strict.MaxVersion || c.Renegotiation != strict.Renegotiation || !slices.Equal(c.CipherSuites, strict.CipherSuites) {
+			t.Errorf("%s: versions %x to %x, suites %x", name, c.MinVersion, c.MaxVersion, c.CipherSuites)
+		}
+		if c.ServerName != "localhost" || c.VerifyConnection == nil || c.GetClientCertificate == nil || c.ClientSessionCache != nil {
+			t.Errorf("%s: name %q; the checks are its own, and nothing of it is resumed elsewhere", name, c.ServerName)
+		}
+		if err := c.VerifyConnection(tls.ConnectionState{}); err == nil {
+			t.Errorf("%s: a server without a certificate is believed", name)
+		}
+	}
+}
+
 func TestACallerCannotWeakenThePolicyOfOthers(t *testing.T) {
 	all := configurations(t)
 	all["for gateways"].CipherSuites[0] = tls.TLS_RSA_WITH_RC4_128_SHA
