@@ -23,7 +23,8 @@ type Factory struct {
 	AuthURL string `json:"auth_url"`
 }
 
-func (f Factory) check() error {
+// Check tells whether there can be such a gateway; the error names the fault.
+func (f Factory) Check() error {
 	if err := pki.CheckSerial(f.Serial); err != nil {
 		return fmt.Errorf("serial: %w", err)
 	}
@@ -82,5 +83,5 @@ func parseFactory(text []byte, f *Factory) error {
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("there is something after the object")
 	}
-	return f.check()
+	return f.Check()
 }

@@ -51,7 +51,7 @@ type Made struct {
 // same to the last bit. A complete identity is ErrProvisioned; other facts are
 // refused without Replace.
 func Provision(fsys disk.FS, dir string, ks keys.Store, o Order) (made Made, err error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return made, err
 	}
 	if err := disk.MkdirAll(fsys, dir, 0o700); err != nil {

@@ -14,6 +14,9 @@ import (
 	"penstock/certs/pki"
 )
 
+// ErrNoAnswer: the authority did not answer in time.
+var ErrNoAnswer = errors.New("gave no answer")
+
 // IssueBy asks the authority by a command of the shell, which gets the record on
 // its standard input and answers on its standard output. What it says on standard
 // error goes to stderr as it comes, since it may be asking for a password. It is
@@ -34,7 +37,7 @@ func IssueBy(command string, patience time.Duration, stderr io.Writer) Issue {
 		case answer.over:
 			return nil, fmt.Errorf("%q answered more than %d bytes, which is no bundle", command, pki.MaxBundle)
 		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return nil, fmt.Errorf("%q gave no answer in %v", command, patience)
+			return nil, fmt.Errorf("%q %w in %v", command, ErrNoAnswer, patience)
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.As(err, &exit):

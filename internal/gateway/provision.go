@@ -14,14 +14,58 @@ import (
 	"penstock/certs/pki"
 	"penstock/internal/clock"
 	"penstock/internal/disk"
+	"penstock/internal/disk/image"
 )
 
 // Provisioning is what an installer decides about a gateway.
 type Provisioning struct {
 	Serial, Model, Board, AuthURL string
 	State                         string // the folder that gets the identity
+	Image                         string // the disk image that the folder is in; "": this machine
+	Partition                     int    // of the image; 0: the only one with a file system
 	Keys                          string // where its keys must be: "file" or "tpm"; "": where the machine keeps them best
 	Replace, Relabel              bool
+}
+
+func (p Provisioning) factory() certs.Factory {
+	return certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL}
+}
+
+// place is where an identity is made: a folder of this machine or of an image.
+type place struct {
+	fsys disk.FS
+	dir  string
+	keys keys.Store
+	// save brings what was changed to where it belongs.
+	save func() error
+	// leave lets others at it.
+	leave func()
+}
+
+func (p Provisioning) open(ctx context.Context) (*place, error) {
+	if p.Image == "" {
+		if err := disk.MkdirAll(disk.OS, p.State, 0o755); err != nil {
+			return nil, err
+		}
+		free, err := lock(p.State)
+		return &place{disk.OS, filepath.Join(p.State, "identity"), keysOf(p.State, keys.Kind(p.Keys)), func() error { return nil }, free}, err
+	}
+	m, err := image.Open(ctx, p.Image, p.Partition)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(p.State, "identity")
+	d, err := m.Files(ctx, dir)
+	if err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s: %w", p.Image, err)
+	}
+	// What has begun is ended: an image that was half written is of no use.
+	save := func() error {
+		return m.Save(context.WithoutCancel(ctx), dir, d, filepath.Join(dir, "cert.pem"))
+	}
+	// Never a key of this machine's TPM: the image goes elsewhere.
+	return &place{d, dir, keys.File{Rand: rand.Reader}, save, func() { m.Close() }}, nil
 }
 
 // Bench is where what a gateway does not keep goes to, and where its certificate
@@ -39,19 +83,15 @@ type Issue func(ctx context.Context, record []byte) (answer []byte, err error)
 // Without b.Issue it stops after the first step, and answers the record. A gateway
 // that is provisioned already is certs.ErrProvisioned.
 func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err error) {
-	dir := filepath.Join(p.State, "identity")
-	if err := disk.MkdirAll(disk.OS, p.State, 0o755); err != nil {
-		return nil, err
-	}
-	free, err := lock(p.State)
+	at, err := p.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer free()
-	ks := keysOf(p.State, keys.Kind(p.Keys))
-	made, err := certs.Provision(disk.OS, dir, ks, certs.Order{
-		Factory: certs.Factory{Serial: p.Serial, Model: p.Model, Board: p.Board, AuthURL: p.AuthURL},
-		Replace: p.Replace, Relabel: p.Relabel, Random: rand.Reader})
+	defer at.leave()
+	made, err := certs.Provision(at.fsys, at.dir, at.keys, certs.Order{Factory: p.factory(), Replace: p.Replace, Relabel: p.Relabel, Random: rand.Reader})
+	if err == nil {
+		err = at.save() // before anybody is told of the key
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +118,10 @@ func Provision(ctx context.Context, p Provisioning, b Bench) (record []byte, err
 	}
 	bundle, err := pki.ParseBundle(answer)
 	if err == nil {
-		err = certs.Install(disk.OS, dir, ks, bundle, clock.System.Now())
+		err = certs.Install(at.fsys, at.dir, at.keys, bundle, clock.System.Now())
+	}
+	if err == nil {
+		err = at.save()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the certificate of %s: %w", p.Serial, err)
@@ -104,8 +147,9 @@ func writeLabel(dir string, l label.Label) error {
 	return nil
 }
 
-// Install completes the identity in a state folder with the bundle in a file.
-func Install(state, file string) error {
+// Install completes the identity in a place with the bundle in a file; of p it needs
+// the place alone.
+func Install(ctx context.Context, p Provisioning, file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -114,12 +158,15 @@ func Install(state, file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	free, err := lock(state)
+	at, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer free()
-	return certs.Install(disk.OS, filepath.Join(state, "identity"), keysOf(state, ""), bundle, clock.System.Now())
+	defer at.leave()
+	if err := certs.Install(at.fsys, at.dir, at.keys, bundle, clock.System.Now()); err != nil {
+		return err
+	}
+	return at.save()
 }
 
 // IsProvisioned tells whether an error says that nothing is left to do.

@@ -17,6 +17,7 @@ type benchtop struct {
 	t        *testing.T
 	programs Programs
 	dir      string
+	env      []string // of what is run besides its own
 }
 
 func newBenchtop(t *testing.T) *benchtop {
@@ -70,7 +71,7 @@ func (b *benchtop) run(program string, args ...string) result {
 	b.t.Helper()
 	cmd := exec.CommandContext(context.Background(), filepath.Join(filepath.Dir(b.programs.Cloud), program), args...)
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &errs, append(os.Environ(), b.env...)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
