@@ -42,6 +42,8 @@ type Site struct {
 	Beside *Site
 	Number string
 
+	Keys string // where the gateway's keys are: "file" (also ""), "tpm", or "best", the TPM if it works
+
 	PumpsProc, CloudProc, GatewayProc *Process
 	GenibusProc                       *Process // nil: there is none
 
@@ -193,8 +195,9 @@ func (s *Site) Provision(ctx context.Context) error {
 		}
 		auth = net.JoinHostPort(s.Reached, port)
 	}
+	keys := map[string]string{"": "file", "best": "", "file": "file", "tpm": "tpm"}[s.Keys] // as for -keys
 	return s.run(ctx, s.Programs.Gateway, nil, "provision", "-state", s.path("gateway"), "-serial", s.serial(),
-		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth, "-keys", "file",
+		"-model", "cim550", "-board", "lab", "-auth", "https://"+auth, "-keys", keys,
 		"-issue", fmt.Sprintf("'%s' ca issue -state '%s' -", s.Programs.Cloud, s.backend().path("cloud")))
 }
 
