@@ -110,6 +110,10 @@ func (m *Master) memory(address byte) *memory {
 // by itself.
 func (m *Master) QuietUntil(address byte) time.Time { return m.memory(address).quietUntil() }
 
+// Quiet is how long a reply to a request to the unit need be feared, beside the
+// telegrams' own time on the wire.
+func (m *Master) Quiet(address byte) time.Duration { return m.memory(address).quiet() }
+
 // ReplyTime is the longest that the device recently took to begin its reply;
 // zero as long as it has not answered.
 func (m *Master) ReplyTime(address byte) time.Duration { return m.memory(address).high }

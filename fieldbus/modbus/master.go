@@ -81,6 +81,10 @@ func (m *Master) SetTiming(address byte, timing Timing) {
 // looks first.
 func (m *Master) QuietUntil(address byte) time.Time { return m.t.device(address).quietUntil() }
 
+// Quiet is how long an answer to a request to the device need be feared, beside the
+// frames' own time on the wire.
+func (m *Master) Quiet(address byte) time.Duration { return m.t.device(address).quiet() }
+
 // ReplyTime is the longest that the device recently took to answer, without the
 // frames' own time on the wire; zero as long as it has not answered.
 func (m *Master) ReplyTime(address byte) time.Duration { return m.t.device(address).high }

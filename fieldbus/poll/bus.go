@@ -77,6 +77,7 @@ type Bus struct {
 	meter    meter
 	regs     [maxRegisters]uint16
 	port     port
+	owed     bool      // devices may owe an answer to whoever polled before
 	last     time.Time // when the loop last looked at the clock
 	paced    bool      // a device's pace has changed since planned was reckoned
 

@@ -38,6 +38,9 @@ type port struct {
 // of that time are reported as missing. The log says it once for each change.
 func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 	b.sink = sink
+	if b.owed {
+		_ = b.clk.Sleep(ctx, b.debt()) // its error says that ctx has ended, which ends Run
+	}
 	now := b.clk.Now()
 	b.begin(now)
 	for ctx.Err() == nil {
@@ -57,6 +60,22 @@ func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 		b.log.Warn("closing the serial port", "error", err)
 	}
 	return nil
+}
+
+// Owed says that another program has just polled the line and was killed, such as
+// ourselves a moment ago: a device may owe it an answer, which could be taken for the
+// answer to our first request. Run then asks nothing for as long as one is to be
+// feared. It is called before Run.
+func (b *Bus) Owed() { b.owed = true }
+
+// debt is how long an answer that is owed may take.
+func (b *Bus) debt() time.Duration {
+	const longest = 2 * 256 // bytes of a request and its answer
+	window := time.Duration(0)
+	for _, d := range b.devices {
+		window = max(window, b.pace().Quiet(byte(d.Address)))
+	}
+	return b.line.Mode().Wire(longest) + window
 }
 
 func (b *Bus) begin(now time.Time) {

@@ -206,6 +206,11 @@ func (g *Gateway) openQueue() (err error) {
 	if err != nil {
 		return fmt.Errorf("the queue: %w", err)
 	}
+	if g.queue.Again() && !found.Clean {
+		for _, bus := range g.buses {
+			bus.Owed() // the gateway was killed a moment ago, perhaps while it asked
+		}
+	}
 	for _, gap := range found.Gaps {
 		g.log.Warn("readings are lost for good; the cloud is told", "reason", gap.Reason, "from", gap.From, "to", gap.To)
 	}

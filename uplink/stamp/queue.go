@@ -56,6 +56,7 @@ type Queue struct {
 	offset  int64         // when the present boot began, as records are dated for good; 0: none was yet
 	waiting time.Duration // the uptime since which an urgent record waits for the time; 0: none does
 	told    bool          // the log says that history waits
+	again   bool          // an earlier run was in this boot
 }
 
 // Open opens the queue in dir. Of o it sets the clock and what goes with it, and
@@ -71,6 +72,9 @@ func Open(fsys disk.FS, dir string, o queue.Options, clk Clock) (*Queue, queue.R
 		at := int64(0)
 		if !last.IsZero() {
 			at = last.UnixMilli()
+		}
+		if n := len(q.boots.list); n > 0 {
+			q.again = q.boots.list[n-1].Name == markOf(clk.Boot())
 		}
 		q.boots.enter(markOf(clk.Boot()), at, clk.Uptime(), clk)
 		q.keep()
@@ -90,6 +94,14 @@ func Open(fsys disk.FS, dir string, o queue.Options, clk Clock) (*Queue, queue.R
 		found.Gaps[i].From, found.Gaps[i].To = q.Shown(g.From), q.Shown(g.To)
 	}
 	return q, found, nil
+}
+
+// Again tells whether the run before was in the same boot: the process was started
+// again, and the machine was not.
+func (q *Queue) Again() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.again
 }
 
 // ownScale is the clock that the queue itself goes by.

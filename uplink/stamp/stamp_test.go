@@ -224,6 +224,9 @@ func TestAProcessThatIsStartedAgainGoesOnInItsBoot(t *testing.T) {
 	b := w.boot(truth, built)
 	q := mustOpen(t, d, b)
 	mustMeasure(t, w, q, b, 2)
+	if q.Again() {
+		t.Error("there was no run before the first")
+	}
 	if err := q.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -233,8 +236,8 @@ func TestAProcessThatIsStartedAgainGoesOnInItsBoot(t *testing.T) {
 	d.Restart() // killed
 	b.up += time.Minute
 	q, found, err := open(d, b, 7)
-	if err != nil || len(found.Gaps) != 1 {
-		t.Fatal(found, err)
+	if err != nil || len(found.Gaps) != 1 || !q.Again() {
+		t.Fatal(found, err, q.Again())
 	}
 	mustMeasure(t, w, q, b, 2)
 	b.told()
@@ -250,6 +253,10 @@ func TestAProcessThatIsStartedAgainGoesOnInItsBoot(t *testing.T) {
 	g := w.gaps[0]
 	if from, to := w.taken[4].Add(500*time.Millisecond), w.taken[5].Add(-500*time.Millisecond); g.From.After(from) || g.To.Before(to) || g.To.Sub(g.From) > 2*time.Minute {
 		t.Errorf("the gap is from %v to %v, the kill from %v to %v", g.From, g.To, from, to)
+	}
+	d.Restart()
+	if q = mustOpen(t, d, w.boot(b.now().Add(time.Hour), built)); q.Again() {
+		t.Error("another boot is taken for the same")
 	}
 }
 
