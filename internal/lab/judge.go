@@ -134,6 +134,9 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 			latest = earlier(readings[n+1].Time.Add(-rounding), r.Time.Add(unheard))
 		}
 		matches := i < len(attempts) && !attempts[i][0].Asked.After(latest)
+		if matches && r.Quality == telemetry.Missing && n+1 < len(readings) && wants(readings[n+1], attempts[i:]) {
+			matches = false // the pump never heard of this one
+		}
 		switch {
 		case r.Quality == telemetry.Missing && matches:
 			v.Discarded++
@@ -170,6 +173,13 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 		v.Served++
 		v.unstored(key, as, gaps)
 	}
+}
+
+// wants tells whether a reading that carries a value would be left without an
+// answer if it did not get the first of these.
+func wants(r Stored, attempts [][]Served) bool {
+	return r.Quality != telemetry.Missing && !attempts[0][0].Asked.Before(r.Time.Add(-rounding)) &&
+		(len(attempts) == 1 || attempts[1][0].Asked.After(r.Time.Add(slack)))
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -82,6 +82,10 @@ func TestTheJudgeIsNotBlind(t *testing.T) {
 			a[4].Late = true
 			return a, append(b[:4:4], b[5:]...), nil
 		}},
+		{name: "given up unheard, and the next slot late", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Quality, b[4].Time = telemetry.Missing, at(5).Add(-400*time.Millisecond)
+			return append(a[:4:4], a[5:]...), b, nil
+		}},
 		{name: "heard at the third attempt", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
 			a[4].Asked, a[4].Sampled = at(4).Add(800*time.Millisecond), at(4).Add(806*time.Millisecond)
 			return a, b, nil
