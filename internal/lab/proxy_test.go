@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -406,6 +407,13 @@ func TestAFirstStartBehindAnAuthServiceThatStalls(t *testing.T) {
 			t.Logf("in vain: it is %s: %s; %s", s.Uplink.State, s.Uplink.LastError, s.Identity.LastError)
 			p.ease()
 			recovered(t, site, 2*time.Minute)
+			// Readings wait until somebody has told the gateway the time.
+			if err := await(ctx, "all that waited to be delivered", site.GatewayProc, func() (bool, error) {
+				s, err := site.Status(ctx)
+				return err == nil && s.Uplink.State == "connected" && waiting(s.Queue) == 0, errors.Join(err, fmt.Errorf("%d records wait", waiting(s.Queue)))
+			}); err != nil {
+				t.Fatal(err)
+			}
 			settle(t, site, 0)
 		})
 	}
