@@ -24,7 +24,7 @@ const maxGroup = 512
 
 // filingRows is how many records may have arrived before they are filed; a test
 // lowers it.
-var filingRows = 8192
+var filingRows = 16384
 
 // incoming is a publish on its way into a commit. What can be decoded ahead of
 // the commit is.

@@ -70,7 +70,7 @@ func Open(ctx context.Context, path string, clk clock.Clock, log *slog.Logger) (
 	var err error
 	// The pages that commits write are kept at hand, and go from the log to their
 	// places once for many commits.
-	if s.writer, err = open(path, 1, "&_pragma=cache_size(-16384)&_pragma=wal_autocheckpoint(4096)"); err != nil {
+	if s.writer, err = open(path, 1, "&_pragma=cache_size(-32768)&_pragma=wal_autocheckpoint(16384)"); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, s.writer); err != nil {
