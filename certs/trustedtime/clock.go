@@ -32,6 +32,12 @@ const (
 // no more than that.
 const persistEvery = 4 * time.Hour
 
+// drift is the share by which a crystal may be wrong: one in so many.
+const drift = 10_000
+
+// near is how close two clocks are that are both kept by NTP.
+const near = 50 * time.Millisecond
+
 // maxError is how far a correction may be from the truth: the time that an answer
 // was under way.
 const maxError = 10 * time.Second
@@ -52,6 +58,7 @@ type Clock struct {
 	// What our own service said last in this boot, zero before it did.
 	signed    time.Time
 	signedWas time.Duration
+	within    time.Duration // of the truth, either way
 	// The floor, and the uptime when it was raised.
 	floor    time.Time
 	floorWas time.Duration
@@ -82,7 +89,7 @@ func Open(m clock.Machine, fsys disk.FS, dir string, built time.Time, log *slog.
 	}
 	if err == nil && kept.Boot != "" && kept.Boot == m.Boot() {
 		c.source, c.is, c.was = Signed, kept.Booted.Add(up), up
-		c.signed, c.signedWas = c.is, up
+		c.signed, c.signedWas, c.within = c.is, up, kept.Within
 	}
 	return c, nil
 }
@@ -94,6 +101,8 @@ type record struct {
 	// again in it knows the time.
 	Boot   string    `json:"boot,omitempty"`
 	Booted time.Time `json:"booted,omitzero"`
+	// How far that may be off.
+	Within time.Duration `json:"within_ns,omitempty"`
 }
 
 // Now is the time, as well as it is known: the later of corrected clock and floor.
@@ -152,6 +161,21 @@ func (c *Clock) Booted() (at time.Time, known, sure bool) {
 		}
 	}
 	return t.Add(-up), c.source != System, !c.signed.IsZero()
+}
+
+// Doubt is how far signed time may be off by now, either way: half of what the answer
+// took, and what a crystal drifts. It is 0 before our own service has told the time.
+func (c *Clock) Doubt() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doubt(c.machine.Uptime())
+}
+
+func (c *Clock) doubt(up time.Duration) time.Duration {
+	if c.signed.IsZero() {
+		return 0
+	}
+	return c.within + (up-c.signedWas)/drift
 }
 
 // Claim is when the machine was booted by its own clock, and whether that can be:
@@ -213,12 +237,12 @@ func reading(m clock.Machine) (wall time.Time, up time.Duration) {
 	return wall, up
 }
 
-// Raise takes in signed time: the corrected clock is set to t plus half of what the
-// answer took, and the floor is raised to t, which had passed by then. Where the
-// machine's own clock agrees with it to the second, as one does that is kept by an
-// NTP service, it is the better clock, and is taken at its word. The first answer of
-// a run is kept on disk at once, the others by Persist. asked and answered are
-// uptimes.
+// Raise takes in signed time: t lay between asked and answered, which are uptimes. The
+// floor is raised to t, which had passed by then; the corrected clock is set to the
+// middle of what is possible. But a clock that fits the answer, and is better, stays
+// as it is: the machine's own, as an NTP service keeps it, or what was signed before,
+// by an answer that was less long under way. The first answer of a run is kept on disk
+// at once, the others by Persist.
 func (c *Clock) Raise(t time.Time, asked, answered time.Duration) error {
 	took := answered - asked
 	if took < 0 || took > maxError {
@@ -226,12 +250,24 @@ func (c *Clock) Raise(t time.Time, asked, answered time.Duration) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := t.Add(took / 2)
-	if wall, up := reading(c.machine); wall.Sub(now.Add(up-answered)).Abs() <= agree {
-		now = wall.Add(answered - up)
+	// It is now between t and t+took.
+	fits := func(now time.Time, within time.Duration) bool {
+		return !now.Before(t.Add(-within)) && !now.After(t.Add(took+within))
+	}
+	now, within := t.Add(took/2), took/2
+	wall, up := reading(c.machine)
+	wall = wall.Add(answered - up)
+	before := c.signed.Add(answered - c.signedWas)
+	switch doubt := c.doubt(answered); {
+	case c.machine.Kept() && fits(wall, agree):
+		now, within = wall, 0
+	case fits(wall, near):
+		now = wall
+	case !c.signed.IsZero() && doubt <= within && fits(before, doubt):
+		now, within = before, doubt
 	}
 	c.correct(Signed, now, answered)
-	c.signed, c.signedWas = c.is, answered
+	c.signed, c.signedWas, c.within = c.is, answered, within
 	if t.After(c.floorAt(answered)) {
 		c.floor, c.floorWas = t, answered
 	}
@@ -263,7 +299,7 @@ func (c *Clock) Save() error {
 func (c *Clock) save() error {
 	kept := record{Floor: c.floorAt(c.machine.Uptime()).UTC()}
 	if !c.signed.IsZero() {
-		kept.Boot, kept.Booted = c.machine.Boot(), c.signed.Add(-c.signedWas).UTC()
+		kept.Boot, kept.Booted, kept.Within = c.machine.Boot(), c.signed.Add(-c.signedWas).UTC(), c.doubt(c.machine.Uptime())
 	}
 	text, err := json.Marshal(kept)
 	if err == nil {

@@ -95,7 +95,7 @@ func raise(t *testing.T, c *Clock, b *board, now time.Time) {
 	}
 }
 
-func near(a, b time.Time, by time.Duration) bool { return a.Sub(b).Abs() <= by }
+func about(a, b time.Time, by time.Duration) bool { return a.Sub(b).Abs() <= by }
 
 func TestABoardWithoutAClockStartsAtItsFloor(t *testing.T) {
 	b, d := booted(time.Unix(0, 0)), faultdisk.New()
@@ -104,11 +104,11 @@ func TestABoardWithoutAClockStartsAtItsFloor(t *testing.T) {
 		t.Errorf("before anything is known it is %s, known %v; want the firmware's date", got, c.Known())
 	}
 	b.pass(time.Hour)
-	if got := c.Now(); !near(got, built.Add(time.Hour), 4*time.Second) {
+	if got := c.Now(); !about(got, built.Add(time.Hour), 4*time.Second) {
 		t.Errorf("an hour later it is %s", got)
 	}
 	raise(t, c, b, truth)
-	if got := c.Now(); !near(got, truth, time.Second) || !c.Known() {
+	if got := c.Now(); !about(got, truth, time.Second) || !c.Known() {
 		t.Errorf("signed time says %s, the clock %s", truth, got)
 	}
 	// The power goes; a year in a drawer; the board boots in 1970 again.
@@ -126,15 +126,15 @@ func TestAForgedAnswerLastsNoLongerThanTheForger(t *testing.T) {
 	floor := c.Status().Floor
 	lie := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 	c.Correct(NTP, lie, b.Uptime())
-	if got := c.Now(); !near(got, lie, time.Second) {
+	if got := c.Now(); !about(got, lie, time.Second) {
 		t.Errorf("the forged time is %s", got)
 	}
-	if got := c.Status().Floor; !near(got, floor, time.Second) {
+	if got := c.Status().Floor; !about(got, floor, time.Second) {
 		t.Errorf("NTP moved the floor from %s to %s", floor, got)
 	}
 	b.pass(time.Minute)
 	c.Correct(NTP, truth.Add(time.Minute), b.Uptime())
-	if got := c.Now(); !near(got, truth.Add(time.Minute), 2*time.Second) {
+	if got := c.Now(); !about(got, truth.Add(time.Minute), 2*time.Second) {
 		t.Errorf("after the true answer it is %s", got)
 	}
 	if again := open(t, booted(truth), d.AfterCut(0)); again.Now().After(truth.Add(time.Hour)) {
@@ -259,7 +259,7 @@ func TestMostTimeServersMustAgree(t *testing.T) {
 		if (err == nil) != tc.moves || c.Known() != tc.moves {
 			t.Errorf("%v: %v, known %v", tc.servers, err, c.Known())
 		}
-		if tc.moves && !near(c.Now(), truth, time.Second) {
+		if tc.moves && !about(c.Now(), truth, time.Second) {
 			t.Errorf("%v: it is %s, in truth %s", tc.servers, c.Now(), truth)
 		}
 	}
@@ -280,7 +280,7 @@ func TestTheFloorRisesOnDiskWhileNobodyTellsTheTime(t *testing.T) {
 	}
 	c.Persist(ctx)
 	again := open(t, booted(time.Unix(0, 0)), d.AfterCut(0))
-	if got, want := again.Now(), truth.Add(month); got.After(want.Add(persistEvery)) || !near(got, want, month/1000+persistEvery) {
+	if got, want := again.Now(), truth.Add(month); got.After(want.Add(persistEvery)) || !about(got, want, month/1000+persistEvery) {
 		t.Errorf("after a month it starts at %s, in truth it is %s", got, want)
 	}
 }
@@ -297,7 +297,7 @@ func TestAProcessThatIsStartedAgainKnowsTheTimeOfItsBoot(t *testing.T) {
 	b.set(time.Unix(5, 0)) // which is nobody's affair
 	again := open(t, b, d.AfterCut(0))
 	at, known, sure := again.Booted()
-	if !known || !sure || !near(at, want, time.Millisecond) || !again.Known() || !near(again.Now(), truth.Add(time.Hour), time.Second) {
+	if !known || !sure || !about(at, want, time.Millisecond) || !again.Known() || !about(again.Now(), truth.Add(time.Hour), time.Second) {
 		t.Errorf("started again, it is %s and was booted at %s (known %v, sure %v); want %s", again.Now(), at, known, sure, want)
 	}
 	if other := open(t, booted(time.Unix(0, 0)), d.AfterCut(0)); other.Known() {
@@ -313,11 +313,11 @@ func TestNTPDoesNotStampAgainstSignedTime(t *testing.T) {
 	raise(t, c, b, truth)
 	want, _, _ := c.Booted()
 	c.Correct(NTP, time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), b.Uptime())
-	if at, _, sure := c.Booted(); !sure || !near(at, want, time.Second) {
+	if at, _, sure := c.Booted(); !sure || !about(at, want, time.Second) {
 		t.Errorf("it was booted at %s, by NTP's lie at %s", want, at)
 	}
 	c.Correct(NTP, truth.Add(3*time.Second), b.Uptime())
-	if at, _, _ := c.Booted(); !near(at, want.Add(3*time.Second), time.Second) {
+	if at, _, _ := c.Booted(); !about(at, want.Add(3*time.Second), time.Second) {
 		t.Errorf("an answer that agrees is not followed: %s", at.Sub(want))
 	}
 }
@@ -362,7 +362,7 @@ func TestAMachineThatIsKeptRightKnowsTheTime(t *testing.T) {
 	}
 	b.kept = true
 	floor := c.Status().Floor
-	if !c.TakeKept() || !near(c.Now(), truth, time.Second) || c.Status().Source != Kept || !c.Status().Floor.Equal(floor) {
+	if !c.TakeKept() || !about(c.Now(), truth, time.Second) || c.Status().Source != Kept || !c.Status().Floor.Equal(floor) {
 		t.Errorf("%+v", c.Status())
 	}
 	if _, known, sure := c.Booted(); !known || sure {
@@ -371,5 +371,42 @@ func TestAMachineThatIsKeptRightKnowsTheTime(t *testing.T) {
 	raise(t, c, b, truth.Add(time.Hour))
 	if b.set(truth); !c.TakeKept() || c.Status().Source != Signed {
 		t.Error("it counts for more than signed time")
+	}
+}
+
+// TestABetterAnswerCountsForMore: of two that agree, the one that was less long under
+// way; of two that do not, the last.
+func TestABetterAnswerCountsForMore(t *testing.T) {
+	b := booted(time.Unix(0, 0))
+	c := open(t, b, faultdisk.New())
+	began := truth.Add(-b.Uptime())
+	answer := func(there, back time.Duration) {
+		t.Helper()
+		asked := b.Uptime()
+		b.pass(there)
+		signed := began.Add(b.Uptime())
+		b.pass(back)
+		if err := c.Raise(signed, asked, b.Uptime()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	off := func() time.Duration { return c.Now().Sub(began.Add(b.Uptime())) }
+	answer(0, 6*time.Second)
+	if off() != -3*time.Second || c.Doubt() != 3*time.Second {
+		t.Errorf("%v off, in doubt by %v", off(), c.Doubt())
+	}
+	answer(10*time.Millisecond, 10*time.Millisecond)
+	if off().Abs() > 10*time.Millisecond || c.Doubt() != 10*time.Millisecond {
+		t.Errorf("after a good answer: %v off, in doubt by %v", off(), c.Doubt())
+	}
+	b.pass(time.Hour)
+	answer(5*time.Second, time.Second)
+	if off().Abs() > 10*time.Millisecond || c.Doubt() > time.Second {
+		t.Errorf("after a worse one: %v off, in doubt by %v", off(), c.Doubt())
+	}
+	began = began.Add(time.Minute) // which has not been so all the while
+	answer(time.Second, 3*time.Second)
+	if off().Abs() > 2*time.Second {
+		t.Errorf("an answer that contradicts: %v off", off())
 	}
 }

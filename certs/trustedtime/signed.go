@@ -95,14 +95,18 @@ const (
 	retryFirst = 2 * time.Second
 	retryMost  = 5 * time.Minute
 	askTimeout = 30 * time.Second
+	// An answer that leaves more doubt than this is asked for again, a few times.
+	wellKnown = 300 * time.Millisecond
+	askAgain  = 4
 )
 
 // Keep asks until ctx ends: soon after the start, every twelve hours, and when it
-// failed again and again at random times further and further apart. random is in
+// failed again and again at random times further and further apart. Where the answer
+// was long under way, it asks again soon for a better one. random is in
 // [0, 1). failed, if not nil, is told of each try: nil when it was good.
 func (k *Client) Keep(ctx context.Context, c *Clock, random func() float64, failed func(error)) {
 	wait := time.Duration(random() * float64(spread)) // a fleet that got its power back together
-	pause := retryFirst
+	pause, poor := retryFirst, 0
 	for c.Sleep(ctx, wait) == nil {
 		attempt, cancel := context.WithTimeout(ctx, askTimeout)
 		err := k.Ask(attempt, c)
@@ -113,8 +117,13 @@ func (k *Client) Keep(ctx context.Context, c *Clock, random func() float64, fail
 		if failed != nil {
 			failed(err)
 		}
+		if err == nil && c.Doubt() > wellKnown && poor < askAgain {
+			poor++
+			wait = time.Duration(poor) * retryFirst
+			continue
+		}
 		if err == nil {
-			pause = retryFirst
+			pause, poor = retryFirst, 0
 			wait = askEvery - time.Duration(random()*float64(askEvery/4))
 			continue
 		}

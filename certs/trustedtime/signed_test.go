@@ -81,7 +81,7 @@ func TestSignedTimeReachesAGatewayThatKnowsNone(t *testing.T) {
 	if err := k.Ask(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Now(); !near(got, time.Now(), 5*time.Second) || c.Status().Source != Signed {
+	if got := c.Now(); !about(got, time.Now(), 5*time.Second) || c.Status().Source != Signed {
 		t.Errorf("the clock says %s (%s)", got, c.Status().Source)
 	}
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(k.URL, "https://"), pki.ForServer("127.0.0.1", k.Cert, k.Roots(), c.Now, nil))
@@ -178,7 +178,40 @@ func TestASlowConnectionMakesNoWorseTime(t *testing.T) {
 	if err := k.Ask(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Now(); !near(got, time.Now(), 2*time.Second) {
+	if got := c.Now(); !about(got, time.Now(), 2*time.Second) {
 		t.Errorf("the clock says %s", got)
+	}
+}
+
+// TestKeepAsksAgainWhereAnAnswerLeavesDoubt: a few times, not for ever.
+func TestKeepAsksAgainWhereAnAnswerLeavesDoubt(t *testing.T) {
+	a := pkitest.New(t)
+	b := booted(time.Unix(1000, 0))
+	now := func() time.Time { return time.Now().Add(b.Uptime()) }
+	s := &service{cert: a.Server(t, "127.0.0.1"), now: now}
+	k := s.start(t, a)
+	c := open(t, b, faultdisk.New())
+	slow := true
+	s.answer = func(nonce []byte) (pki.TimeAnswer, error) {
+		a, err := pki.SignTime(&s.cert, nonce, now())
+		if slow {
+			b.pass(3 * time.Second)
+		}
+		return a, err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var doubts []time.Duration
+	k.Keep(ctx, c, func() float64 { return 0 }, func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		doubts = append(doubts, c.Doubt())
+		if slow = len(doubts) < 3; len(doubts) == 3 {
+			cancel()
+		}
+	})
+	if len(doubts) != 3 || doubts[0] < time.Second || b.Uptime() > time.Minute {
+		t.Errorf("doubts %v after %v", doubts, b.Uptime())
 	}
 }

@@ -158,13 +158,14 @@ func (t *boots) forgetOld() {
 	}
 }
 
-// settle settles the present boot as begun then, and with it all before it.
-func (t *boots) settle(began int64) {
+// settle settles the present boot as begun then, give or take doubt, and with it all
+// before it.
+func (t *boots) settle(began, doubt int64) {
 	n := len(t.list) - 1
 	if t.list[n].Began != 0 {
 		return
 	}
-	t.list[n].Began, t.dirty = max(began, 1), true
+	t.list[n].Began, t.list[n].Early, t.list[n].Late, t.dirty = max(began, 1), doubt, doubt, true
 	first := n
 	for first > 0 && t.list[first-1].Began == 0 {
 		first--
@@ -184,7 +185,7 @@ func (t *boots) settle(began int64) {
 	}
 	// None ended after the next began; latest is the latest beginning of the next,
 	// then the one that was chosen for it.
-	latest, next := t.list[n].Began, t.list[n].Began
+	latest, next := t.list[n].Began+t.list[n].Late, t.list[n].Began
 	for i := n - 1; i >= first; i-- {
 		b := &t.list[i]
 		latest, next = latest-b.Length, next-b.Length

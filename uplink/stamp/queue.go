@@ -38,6 +38,8 @@ type Clock interface {
 	// Booted is when it began. known: somebody has told the time. sure: our own
 	// service has.
 	Booted() (at time.Time, known, sure bool)
+	// Doubt is how far that may be off, either way.
+	Doubt() time.Duration
 	// Claim is when it began by the machine's own clock, and whether that can be.
 	Claim() (at time.Time, possible bool)
 	// Floor is a time that has passed.
@@ -154,10 +156,10 @@ func (q *Queue) stamp(payload []byte) ([]byte, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	began, sure := q.sure(kind == wire.KindBlock)
+	began, unsure, sure := q.sure(kind == wire.KindBlock)
 	switch {
 	case sure:
-		return wire.Redate(nil, payload, func(up int64) int64 { return began + up }, 0)
+		return wire.Redate(nil, payload, func(up int64) int64 { return began + up }, unsure)
 	case kind == wire.KindGap:
 		scale := q.boots.present().Scale
 		if payload, err = wire.Redate(nil, payload, func(up int64) int64 { return scale + up }, 0); err != nil {
@@ -168,11 +170,20 @@ func (q *Queue) stamp(payload []byte) ([]byte, error) {
 	return wire.Undated(uint64(q.boots.present().Name), payload), nil
 }
 
+// beyondTolerance is how far times may be off, in milliseconds, where that is more than
+// a reading may be off its slot without saying so; else 0.
+func beyondTolerance(ms int64) int64 {
+	if ms <= telemetry.LateTolerance.Milliseconds() {
+		return 0
+	}
+	return ms
+}
+
 // stampGap dates a gap that the queue has found, whose times are on its own scale.
 func (q *Queue) stampGap(payload []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if began, sure := q.sure(false); sure {
+	if began, _, sure := q.sure(false); sure {
 		if dated, ok := q.dateGap(payload, began); ok {
 			return dated
 		}
@@ -182,15 +193,16 @@ func (q *Queue) stampGap(payload []byte) []byte {
 }
 
 // sure is when the present boot began, if records may be dated by it for good. next:
-// with the record that comes, a correction may come into force.
-func (q *Queue) sure(next bool) (began int64, ok bool) {
+// with the record that comes, a correction may come into force. unsure is how far it
+// may be off, with what of a correction is not in force yet.
+func (q *Queue) sure(next bool) (began int64, unsure time.Duration, ok bool) {
 	t, _, sure := q.clk.Booted()
 	if !sure {
-		return 0, false
+		return 0, 0, false
 	}
 	at := t.UnixMilli()
 	if q.boots.present().Began == 0 {
-		q.boots.settle(at)
+		q.boots.settle(at, beyondTolerance(q.clk.Doubt().Milliseconds()))
 		q.keep()
 	}
 	was := q.boots.present().Began
@@ -212,7 +224,7 @@ func (q *Queue) sure(next bool) (began int64, ok bool) {
 			q.keep()
 		}
 	}
-	return q.offset, true
+	return q.offset, time.Duration(beyondTolerance(q.clk.Doubt().Milliseconds()+max(at-q.offset, q.offset-at))) * time.Millisecond, true
 }
 
 // Peek is queue.Queue's, with all times true. What cannot be dated yet is not there
@@ -237,7 +249,7 @@ func (q *Queue) Peek(lane queue.Lane, after uint64, buf []byte) (queue.Record, b
 // date gives a record that was marked its times, always the same.
 func (q *Queue) date(name mark, lane queue.Lane, payload []byte) (dated []byte, ok bool) {
 	if t, known, _ := q.clk.Booted(); known {
-		q.boots.settle(t.UnixMilli())
+		q.boots.settle(t.UnixMilli(), beyondTolerance(q.clk.Doubt().Milliseconds()))
 	}
 	if i := q.boots.find(name); i >= 0 && q.boots.list[i].Undated && lane == queue.Urgent {
 		return q.undated(i, payload), true

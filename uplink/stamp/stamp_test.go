@@ -106,6 +106,35 @@ func TestReadingsOfEarlierBootsAreBounded(t *testing.T) {
 	}
 }
 
+// TestADoubtfulAnswerIsSaidToBeOne: the time came over a link that takes seconds.
+func TestADoubtfulAnswerIsSaidToBeOne(t *testing.T) {
+	w, d := newWorld(), faultdisk.New()
+	a := w.boot(truth, truth.Add(-time.Hour))
+	q := mustOpen(t, d, a)
+	mustMeasure(t, w, q, a, 1)
+	b := w.boot(a.now().Add(time.Second), truth.Add(-time.Hour))
+	q = mustOpen(t, d.AfterCut(0), b)
+	mustMeasure(t, w, q, b, 1)
+	b.doubt, b.off = 3*time.Second, 2900*time.Millisecond
+	b.told()
+	mustMeasure(t, w, q, b, 1)
+	mustDeliver(t, w, q, queue.History, false, 3)
+	b.doubt, b.off = 50*time.Millisecond, 0 // a better answer
+	mustMeasure(t, w, q, b, 1)
+	mustDeliver(t, w, q, queue.History, true, 4)
+	w.report(t)
+	if w.unsure[2] != 3*time.Second || w.unsure[3] != 3*time.Second || w.unsure[1] < 3*time.Second {
+		t.Errorf("unsure by %v", w.unsure)
+	}
+	w.tolerance = telemetry.LateTolerance
+	mustMeasure(t, w, q, b, 60) // and a minute later it has been followed
+	mustDeliver(t, w, q, queue.History, true, 60)
+	w.report(t)
+	if u := w.unsure[w.readings]; u != 0 {
+		t.Errorf("unsure by %v still", u)
+	}
+}
+
 // TestAMachineThatKeepsItsClockIsBelievedWithinBounds: with a battery the earlier
 // boot's own clock says when it was.
 func TestAMachineThatKeepsItsClockIsBelievedWithinBounds(t *testing.T) {

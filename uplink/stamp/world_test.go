@@ -34,6 +34,7 @@ type board struct {
 	floor       time.Time // when it was booted
 	known, sure bool
 	off         time.Duration // by which what it was told is wrong
+	doubt       time.Duration // how wrong that may be
 }
 
 func (b *board) Boot() string          { return b.name }
@@ -51,6 +52,8 @@ func (b *board) Booted() (time.Time, bool, bool) {
 	}
 	return at, b.known, b.sure
 }
+
+func (b *board) Doubt() time.Duration { return b.doubt }
 
 func (b *board) Claim() (time.Time, bool) { return b.wall, !b.wall.Before(b.floor) }
 
@@ -75,16 +78,17 @@ type name struct {
 
 // world is what was measured, and what arrived of it.
 type world struct {
-	power    func() bool // nil: it is there
-	boots    int
-	readings int64                   // made so far; each has its number as its value
-	taken    map[int64]time.Time     // in truth
-	acked    map[int64]bool          // Append returned without an error
-	arrived  map[name]string         // payloads
-	times    map[int64][]time.Time   // of readings and events, as they arrived; none: without a time
-	unsure   map[int64]time.Duration // as they arrived
-	gaps     []telemetry.Gap
-	wrong    []string
+	power     func() bool   // nil: it is there
+	tolerance time.Duration // how far a time may be off without saying so
+	boots     int
+	readings  int64                   // made so far; each has its number as its value
+	taken     map[int64]time.Time     // in truth
+	acked     map[int64]bool          // Append returned without an error
+	arrived   map[name]string         // payloads
+	times     map[int64][]time.Time   // of readings and events, as they arrived; none: without a time
+	unsure    map[int64]time.Duration // as they arrived
+	gaps      []telemetry.Gap
+	wrong     []string
 }
 
 func newWorld() *world {
@@ -229,7 +233,7 @@ func (w *world) check() {
 		case n == 0 && ok:
 			w.fail("reading %d, of %v, is lost", id, w.taken[id])
 		case n == 1:
-			if off := w.times[id][0].Sub(w.taken[id]); off.Abs() > w.unsure[id]+time.Millisecond && !w.times[id][0].IsZero() {
+			if off := w.times[id][0].Sub(w.taken[id]); off.Abs() > max(w.unsure[id], w.tolerance)+time.Millisecond && !w.times[id][0].IsZero() {
 				w.fail("reading %d is of %v, and says %v ± %v", id, w.taken[id], w.times[id][0], w.unsure[id])
 			}
 		}

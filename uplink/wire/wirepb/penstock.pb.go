@@ -727,7 +727,7 @@ type Block struct {
 	Columns []byte `protobuf:"bytes,5,opt,name=columns,proto3" json:"columns,omitempty"`
 	// The gateway did not know the time when it read the pumps, and never learned it
 	// exactly: all times of the block may be off together by this much either way.
-	// 0: they are known.
+	// 0: they are known to within 100 ms.
 	UnsureMs      uint64 `protobuf:"varint,6,opt,name=unsure_ms,json=unsureMs,proto3" json:"unsure_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
