@@ -78,6 +78,8 @@ func provision(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error 
 			return cli.Usagef("-keys tpm: the TPM of the board is not where the image is; provision on the board instead")
 		case p.Partition < 0 || p.Partition > 0 && p.Image == "":
 			return cli.Usagef("-partition %d: give the number of a partition of -image", p.Partition)
+		case p.Image != "" && !filepath.IsAbs(p.State):
+			return cli.Usagef("-state %q: the folder inside an image begins with /", p.State)
 		case p.patience <= 0:
 			return cli.Usagef("-timeout %v; a command takes some time", p.patience)
 		}

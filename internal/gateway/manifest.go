@@ -122,6 +122,9 @@ func entry(header, fields []string, usual Provisioning, dir string) (p Provision
 		if p.State == "" {
 			p.State = usual.State
 		}
+		if !filepath.IsAbs(p.State) {
+			return p, "state", fmt.Errorf("%q: the folder inside an image begins with /", p.State)
+		}
 		st, err := os.Stat(p.Image)
 		if err != nil {
 			return p, "image", err

@@ -36,6 +36,7 @@ func TestAManifestIsReadStrictlyAndTheFaultIsNamed(t *testing.T) {
 		{"serial,state,partition\nGW-1001,one,1\n", "m.csv:2: partition: "},
 		{"serial,image\nGW-1001,\n", "m.csv:2: image: where is its key made?"},
 		{"serial,image\nGW-1001,none.img\n", "m.csv:2: image: "},
+		{"serial,image,state\nGW-1001,a.img,data\n", "m.csv:2: state: "},
 		{"serial,image\nGW-1001,.\n", "is a folder"},
 		{"serial,image\nGW-1001,a.img\nGW-1001,b.img\n", "m.csv:3: serial: GW-1001 is in line 2 already"},
 		{"serial,image\nGW-1001,a.img\nGW-1002,same.img\n", "m.csv:3: image: "},

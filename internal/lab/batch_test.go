@@ -117,6 +117,7 @@ func TestAKeyIsMadeInsideAnImageAndIsNowhereElse(t *testing.T) {
 		}
 	}
 	b.want(at("-issue", b.issue(), "-keys", "tpm"), 2, "-keys tpm")
+	b.want(at("-issue", b.issue(), "-state", "data"), 2, "begins with /")
 	b.want(at("-issue", b.issue(), "-partition", "2"), 1, "no partition 2")
 	if err := os.WriteFile(image, []byte("hello"), 0o600); err != nil {
 		t.Fatal(err)

@@ -57,13 +57,16 @@ func (d *Disk) Files() map[string]File {
 	return all
 }
 
+// clean is the one way to write a name; the root is where relative ones begin.
+func clean(name string) string { return filepath.Clean("/" + name) }
+
 func fail(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
 
 // OpenFile implements disk.FS.
 func (d *Disk) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name = filepath.Clean(name)
+	name = clean(name)
 	n := d.nodes[name]
 	switch parent := d.nodes[filepath.Dir(name)]; {
 	case n == nil && flag&os.O_CREATE == 0, n == nil && parent == nil:
@@ -88,7 +91,7 @@ func (d *Disk) OpenFile(name string, flag int, perm fs.FileMode) (disk.File, err
 func (d *Disk) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	from, to = filepath.Clean(from), filepath.Clean(to)
+	from, to = clean(from), clean(to)
 	n := d.nodes[from]
 	if n == nil || d.nodes[filepath.Dir(to)] == nil {
 		return fail("rename", from, fs.ErrNotExist)
@@ -105,7 +108,7 @@ func (d *Disk) Rename(from, to string) error {
 func (d *Disk) Remove(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	name = filepath.Clean(name)
+	name = clean(name)
 	if d.nodes[name] == nil {
 		return fail("remove", name, fs.ErrNotExist)
 	}
@@ -133,7 +136,7 @@ func (d *Disk) MkdirAll(dir string, perm fs.FileMode) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var missing []string
-	for dir = filepath.Clean(dir); d.nodes[dir] == nil; dir = filepath.Dir(dir) {
+	for dir = clean(dir); d.nodes[dir] == nil; dir = filepath.Dir(dir) {
 		missing = append(missing, dir)
 	}
 	if !d.nodes[dir].mode.IsDir() {
@@ -149,7 +152,7 @@ func (d *Disk) MkdirAll(dir string, perm fs.FileMode) error {
 func (d *Disk) ReadDir(dir string) (entries []fs.DirEntry, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	dir = filepath.Clean(dir)
+	dir = clean(dir)
 	if d.nodes[dir] == nil {
 		return nil, fail("open", dir, fs.ErrNotExist)
 	}
@@ -164,7 +167,7 @@ func (d *Disk) ReadDir(dir string) (entries []fs.DirEntry, err error) {
 func (d *Disk) Stat(name string) (fs.FileInfo, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.nodes[filepath.Clean(name)]
+	n := d.nodes[clean(name)]
 	if n == nil {
 		return nil, fail("stat", name, fs.ErrNotExist)
 	}
