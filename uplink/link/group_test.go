@@ -59,6 +59,11 @@ func (f *fake) answers() bool {
 	defer f.mu.Unlock()
 	return f.good && f.ready == nil
 }
+func (f *fake) probed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.probes
+}
 func (f *fake) probe(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -194,10 +199,10 @@ func TestABetterLinkIsTakenAgainOnceItHasHeld(t *testing.T) {
 		if used["ethernet"] != 0 || used["modem"] < 7100 {
 			t.Errorf("used %v s", used)
 		}
-		if eth.probes < 20 || eth.probes > 60 {
-			t.Errorf("%d probes of a dead link in two hours", eth.probes)
+		if eth.probed() < 20 || eth.probed() > 60 {
+			t.Errorf("%d probes of a dead link in two hours", eth.probed())
 		}
-		if lte.probes != 0 {
+		if lte.probed() != 0 {
 			t.Error("a lesser link was probed, which is paid for and changes nothing")
 		}
 		eth.set(true)
@@ -256,8 +261,8 @@ func TestALinkThatFlapsHasNotHeld(t *testing.T) {
 			}
 		}()
 		used := map[string]int{}
-		if n := s.session(15*time.Minute, used); n > 1 || eth.probes < 10 {
-			t.Errorf("%d switches, %v s, %d probes", n, used, eth.probes)
+		if n := s.session(15*time.Minute, used); n > 1 || eth.probed() < 10 {
+			t.Errorf("%d switches, %v s, %d probes", n, used, eth.probed())
 		}
 		<-ended
 		if n := s.session(10*time.Minute, used); n != 1 {
