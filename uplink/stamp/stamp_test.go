@@ -1,12 +1,14 @@
 package stamp
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"penstock/internal/disk/faultdisk"
 	"penstock/internal/telemetry"
 	"penstock/uplink/queue"
+	"penstock/uplink/wire"
 )
 
 // all is more than there is.
@@ -343,3 +345,38 @@ func TestTheQueueShowsTimesThatPeopleKnow(t *testing.T) {
 		t.Errorf("the gap is shown as %v", g)
 	}
 }
+
+// TestAQueueOfAFirmwareThatKnewNoBootsGoesOn: its records have true times, and so has
+// the beginning of the gap that it left.
+func TestAQueueOfAFirmwareThatKnewNoBootsGoesOn(t *testing.T) {
+	w, d := newWorld(), faultdisk.New()
+	before := w.boot(truth.Add(-time.Hour), built)
+	old, _, err := queue.Open(d, dir, queue.Options{Limit: 1 << 20, SegmentSize: 4096, Clock: plain{truth}, EncodeGap: wire.GapPayload})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := telemetry.Event{Time: truth, Pump: "p", Point: "alarm_code", Raw: 1}
+	w.taken[1], w.acked[1], w.readings = truth, true, 1
+	if err := old.Append(queue.Urgent, truth, new(wire.Packer).AppendPayload(nil, wire.KindEvent, wire.AppendEvent(nil, e))); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Append(queue.History, truth.Add(time.Minute), new(wire.Packer).AppendPayload(nil, wire.KindCatalogue, speed.Body)); err != nil {
+		t.Fatal(err)
+	}
+	b := w.boot(before.began.Add(2*time.Hour), built)
+	q := mustOpen(t, d.AfterCut(0), b)
+	mustMeasure(t, w, q, b, 1)
+	b.told()
+	mustDeliver(t, w, q, queue.Urgent, true, 2)
+	mustDeliver(t, w, q, queue.History, true, 2)
+	w.report(t)
+	if g := w.gaps; len(g) != 1 || !g[0].From.Equal(truth.Add(time.Minute)) || g[0].To.Before(b.began) || g[0].To.After(b.now()) {
+		t.Errorf("the gap is %v", g)
+	}
+}
+
+// plain is a clock that stands still.
+type plain struct{ now time.Time }
+
+func (p plain) Now() time.Time                                   { return p.now }
+func (p plain) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }

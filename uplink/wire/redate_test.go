@@ -120,3 +120,24 @@ func TestWhatHasNoTimeStaysAsItIs(t *testing.T) {
 		t.Error("garbage has been dated")
 	}
 }
+
+// FuzzRedate: whatever lies on the disk, dating it by nothing twice changes nothing the
+// second time, and the mark of a boot comes off as it went on.
+func FuzzRedate(f *testing.F) {
+	f.Add(wire.GapPayload(telemetry.Gap{Reason: telemetry.Damaged, From: time.Unix(1, 0), To: time.Unix(2, 0)}))
+	f.Add(new(wire.Packer).AppendPayload(nil, wire.KindEvent, wire.AppendEvent(nil, telemetry.Event{Time: time.Unix(1, 0), Pump: "p", Point: "x"})))
+	f.Add(new(wire.Packer).AppendPayload(nil, wire.KindBlock, []byte{0x10, 0x02, 0x18, 0x04}))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if _, rest, ok := wire.CutUndated(wire.Undated(7, payload)); !ok || !bytes.Equal(rest, payload) {
+			t.Fatal("the mark did not come off")
+		}
+		once, err := wire.Redate(nil, payload, later(0), 0)
+		if err != nil {
+			return
+		}
+		twice, err := wire.Redate(nil, once, later(0), 0)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%x became %x, %v", once, twice, err)
+		}
+	})
+}
