@@ -66,6 +66,10 @@ const (
 	unheard = 3 * time.Second
 	// rounding: two processes tell the time, and readings carry milliseconds.
 	rounding = 2 * time.Millisecond
+	// wobble is how far the slots of a series may be from one another's grid: they
+	// stand on the machine's uptime, and each start reckons anew, to within some
+	// milliseconds, what time of day that is.
+	wobble = 30 * time.Millisecond
 )
 
 // Judge compares what was served with what was stored, value by value. Each
@@ -214,7 +218,7 @@ func (g grid) slot(t time.Time) int64 {
 	if g.period == 0 {
 		return 0
 	}
-	return (t.UnixNano() + int64(rounding) - g.at) / g.period
+	return (t.UnixNano() + int64(wobble) - g.at) / g.period
 }
 
 // grids finds the grid of each series in its readings. A few carry exact times of

@@ -154,6 +154,14 @@ func TestValuesReadOverAreNotDue(t *testing.T) {
 	if v := Judge(short, two[:1], nil, periods); v.Missing != 1 {
 		t.Errorf("what was read after the second start is lost: %+v", v)
 	}
+	// After a start the slots stand some milliseconds beside those of before.
+	beside := append([]Stored{}, stored...)
+	for i := 4; i < len(beside); i++ {
+		beside[i].Time = beside[i].Time.Add(-8 * time.Millisecond)
+	}
+	if v := Judge(served, beside, nil, periods); v.Wrong != 0 || v.Missing != 0 {
+		t.Errorf("another grid after a start: %+v", v)
+	}
 	other := append([]Stored{}, stored...)
 	other[2].Raw = 21 // in passing, a second later
 	if v := Judge(served, other, nil, periods); v.Wrong != 1 {
