@@ -158,7 +158,7 @@ func (s *Store) Range(ctx context.Context, gateway, pump, point string, from, to
 				continue
 			}
 			if t := r.Time(); !t.Before(from) && !t.After(to) {
-				samples = append(samples, Sample{t, r.Raw, r.Quality})
+				samples = append(samples, Sample{t, r.Raw, r.Quality, r.Unsure})
 			}
 		}
 		return true
@@ -225,7 +225,7 @@ func (s *Store) Readings(ctx context.Context, gateway string, f func(Reading)) e
 	return s.blocks(ctx, func(c telemetry.Catalogue, readings []telemetry.Reading) bool {
 		for _, r := range readings {
 			series := c.Groups[r.Group].Series[r.Series]
-			f(Reading{series.Pump, series.Point, Sample{r.Time(), r.Raw, r.Quality}})
+			f(Reading{series.Pump, series.Point, Sample{r.Time(), r.Raw, r.Quality, r.Unsure}})
 		}
 		return true
 	}, blockColumns+`ORDER BY latest`, gateway)

@@ -36,6 +36,7 @@ type Sample struct {
 	Time    time.Time
 	Raw     int64
 	Quality telemetry.Quality
+	Unsure  time.Duration // how far Time may be off, either way
 }
 
 // Reading is one reading with its names.

@@ -89,6 +89,8 @@ type rangeView struct {
 	Q        []int             `json:"q"`
 	Texts    map[string]string `json:"texts"` // of the codes in v
 	Gaps     []gapView         `json:"gaps"`
+	// Unsure is how far times in t may be off, at worst: a gateway did not know the time.
+	Unsure int64 `json:"unsure_ms,omitempty"`
 }
 
 // column writes numbers with just the digits that they are shown with.
@@ -188,6 +190,7 @@ func columns(s telemetry.Series, samples []store.Sample) rangeView {
 		v.T = append(v.T, sample.Time.UnixMilli())
 		v.V.values = append(v.V.values, number)
 		v.Q = append(v.Q, int(sample.Quality))
+		v.Unsure = max(v.Unsure, sample.Unsure.Milliseconds())
 	}
 	return v
 }

@@ -266,12 +266,18 @@ func TestAGatewayComesBackFromAYearInADrawer(t *testing.T) {
 	if away := second.board.booted.Sub(gone); eras[0].off < 0 || eras[0].off > away+2*drainAndSeal {
 		t.Errorf("the boot before is dated %v off; the power was away for %v", eras[0].off, away)
 	}
-	judgeEras(t, site, func(at time.Time) (time.Time, bool) {
+	judgeEras(t, site, func(at time.Time, unsure time.Duration) (time.Time, bool) {
 		switch {
 		case at.Before(eras[0].began):
 			return at, false // of before the drawer
 		case at.Before(eras[1].began):
+			if unsure < eras[0].off {
+				t.Errorf("a reading at %v says that it is at most %v off", at, unsure)
+			}
 			return at.Add(-year - eras[0].off), true
+		}
+		if unsure > 10*time.Second {
+			t.Errorf("a reading at %v, of a time that was learned, is in doubt by %v", at, unsure)
 		}
 		return at.Add(-year - eras[1].off), true
 	}, first.board.booted)
@@ -322,7 +328,7 @@ const drainAndSeal = 10 * time.Second
 
 // judgeEras judges what was served since a moment. really turns the time of a stored
 // reading into this machine's, or leaves it out.
-func judgeEras(t *testing.T, site *Site, really func(time.Time) (time.Time, bool), since time.Time) {
+func judgeEras(t *testing.T, site *Site, really func(at time.Time, unsure time.Duration) (time.Time, bool), since time.Time) {
 	t.Helper()
 	db, err := store.Open(t.Context(), site.Database(), clock.System, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -331,7 +337,7 @@ func judgeEras(t *testing.T, site *Site, really func(time.Time) (time.Time, bool
 	defer db.Close()
 	var stored []Stored
 	if err := db.Readings(t.Context(), site.serial(), func(r store.Reading) {
-		if at, ok := really(r.Time); ok {
+		if at, ok := really(r.Time, r.Unsure); ok {
 			stored = append(stored, Stored{SeriesKey{r.Pump, r.Point}, at, r.Raw, r.Quality})
 		}
 	}); err != nil {

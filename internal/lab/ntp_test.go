@@ -139,5 +139,5 @@ func TestATimeServerThatLiesLocksNobodyOut(t *testing.T) {
 	if off.Abs() > 100*time.Millisecond+time.Duration(table[len(table)-1].Early)*time.Millisecond {
 		t.Errorf("readings are dated %v off", off)
 	}
-	judgeEras(t, site, func(at time.Time) (time.Time, bool) { return at.Add(-off), true }, b.booted)
+	judgeEras(t, site, func(at time.Time, _ time.Duration) (time.Time, bool) { return at.Add(-off), true }, b.booted)
 }

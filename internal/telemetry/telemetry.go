@@ -116,6 +116,7 @@ type Reading struct {
 	Off           time.Duration // when it was asked for, less Slot
 	Raw           int64         // meaningful when Quality is Good or Stale
 	Quality       Quality
+	Unsure        time.Duration // how far Slot may be off either way: the gateway did not know the time
 }
 
 // Time is the reading's time as it is stored: the slot, or the exact time when

@@ -62,7 +62,7 @@ func TestABlockIsMovedAsAWhole(t *testing.T) {
 				t.Fatal(rs, err)
 			}
 			for i, want := range []time.Time{at.Add(truth + time.Second), at.Add(truth + 2300*time.Millisecond)} {
-				if !rs[i].Time().Equal(want) {
+				if !rs[i].Time().Equal(want) || rs[i].Unsure != unsure {
 					t.Errorf("from %v: reading %d is of %v, want %v", from, i, rs[i].Time(), want)
 				}
 			}

@@ -305,7 +305,7 @@ func (b *Block) All(groups []telemetry.Group) ([]telemetry.Reading, error) {
 			for s := range r.Series {
 				if c := r.At(s, k); !c.Absent {
 					readings = append(readings, telemetry.Reading{
-						Group: r.Group, Series: s, Slot: slot, Off: c.Off, Raw: c.Raw, Quality: c.Quality,
+						Group: r.Group, Series: s, Slot: slot, Off: c.Off, Raw: c.Raw, Quality: c.Quality, Unsure: b.Unsure,
 					})
 				}
 			}
