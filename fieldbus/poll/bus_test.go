@@ -137,6 +137,26 @@ func TestStopFinishesTheTransactionInFlight(t *testing.T) {
 	})
 }
 
+// TestAFrameThatAStopLeavesUnansweredIsMissing: it was asked for, so its slot is
+// accounted for.
+func TestAFrameThatAStopLeavesUnansweredIsMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epump(t), 1)
+		var lost int
+		r.run(15*time.Second, func() {
+			time.Sleep(14*time.Second + 900*time.Millisecond) // 100 ms before the next slot's frames
+			r.m.set(func() { r.m.pumps[1].lose, lost = 1, len(r.readings) })
+		})
+		last := r.m.reads[len(r.m.reads)-1]
+		if last.err == nil {
+			t.Fatalf("the last frame was answered: %+v", last)
+		}
+		if lost == len(r.readings) || r.readings[len(r.readings)-1].Quality != telemetry.Missing {
+			t.Errorf("%d readings before the frame that was lost, %d in all, the last of them %+v", lost, len(r.readings), r.readings[len(r.readings)-1])
+		}
+	})
+}
+
 func TestPortIsTriedAgainAndItsSlotsAreMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, epump(t), 1)

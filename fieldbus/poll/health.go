@@ -36,7 +36,9 @@ func (b *Bus) unanswered(d *device, f *frame, err error, now time.Time) {
 	d.failures++
 	d.notBefore = now.Add(d.penalty())
 	for _, g := range d.groups {
-		b.miss(d, g)
+		if !g.early { // what is read ahead of the first slot is read when the device answers
+			b.miss(d, g)
+		}
 	}
 	b.setState(d, now, failureText(err, d.failures, b.line.Mode()))
 }

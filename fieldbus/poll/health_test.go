@@ -2,6 +2,7 @@ package poll
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,25 @@ func TestALostFrameIsAskedForAgainAtOnce(t *testing.T) {
 			}
 		}
 		t.Errorf("no reading carries the time of the frame lost at %v", lostAt)
+	})
+}
+
+// TestALostFirstFrameDoesNotCostASlowPoint: what is read at once when a bus comes up
+// is read as soon as the pump answers, and does not wait for its next slot.
+func TestALostFirstFrameDoesNotCostASlowPoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(2 * time.Second) // the slots of 10 s begin a second before
+		r := newRig(t, epump(t), 1)
+		for _, p := range r.m.pumps {
+			p.lose = 1
+		}
+		r.run(7 * time.Second)
+		for _, it := range epump(t).Items {
+			good := func(x telemetry.Reading) bool { return x.Quality != telemetry.Missing }
+			if !slices.ContainsFunc(r.of(r.devices[0].ID, it.Point.Name), good) {
+				t.Errorf("%s, which has a period of %v, was not read in 7 s", it.Point.Name, it.Period)
+			}
+		}
 	})
 }
 

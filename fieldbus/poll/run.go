@@ -32,7 +32,7 @@ type port struct {
 // Run reads the bus until ctx ends, and hands each reading to sink, from the
 // calling goroutine. Readings of one frame come together, before the next
 // transaction begins. When ctx ends, the transaction in flight is finished and
-// its readings are delivered; then Run returns nil.
+// its readings are delivered, or reported as missing; then Run returns nil.
 //
 // A port that is missing, busy or vanishes is tried again for ever; the slots
 // of that time are reported as missing. The log says it once for each change.
@@ -54,6 +54,11 @@ func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 			continue
 		}
 		b.sleep(ctx, now)
+	}
+	for _, d := range b.devices {
+		if d.pending != nil { // asked for, and never to be asked for again
+			b.giveUp(d, d.pending.items)
+		}
 	}
 	b.cancelCommands()
 	if err := b.line.Close(); err != nil {
@@ -179,7 +184,9 @@ func (b *Bus) release(now time.Time) {
 		}
 		if !b.port.open && !d.due.empty() {
 			for _, g := range d.groups {
-				b.miss(d, g)
+				if !g.early {
+					b.miss(d, g)
+				}
 			}
 			d.pending = nil
 		}
