@@ -189,13 +189,13 @@ func (w *world) session(ctx context.Context, o *Identity) {
 			continue
 		}
 		sleep, cancel := context.WithCancel(ctx)
-		go func() {
+		go func(again chan struct{}) {
 			select {
-			case <-w.again:
+			case <-again:
 				cancel()
 			case <-sleep.Done():
 			}
-		}()
+		}(w.again)
 		_ = clock.System.Sleep(sleep, wait)
 		cancel()
 		wait = min(2*wait, 5*time.Minute)
