@@ -47,12 +47,16 @@ func (l *limits) wait(serial string, now time.Time) time.Duration {
 		mine = rate.NewLimiter(rate.Every(l.every), perGatewayBurst)
 		l.each[serial] = mine
 	}
-	for _, r := range []*rate.Limiter{mine, l.all} {
-		res := r.ReserveN(now, 1)
-		if d := res.DelayFrom(now); d > 0 {
-			res.CancelAt(now)
-			return d
-		}
+	own := mine.ReserveN(now, 1)
+	if d := own.DelayFrom(now); d > 0 {
+		own.CancelAt(now)
+		return d
+	}
+	all := l.all.ReserveN(now, 1)
+	if d := all.DelayFrom(now); d > 0 {
+		all.CancelAt(now)
+		own.CancelAt(now) // a rush of others costs a gateway nothing of its own
+		return d
 	}
 	return 0
 }
