@@ -10,7 +10,6 @@ package label
 import (
 	"bytes"
 	"fmt"
-	"strings"
 
 	"golang.org/x/image/font/basicfont"
 	"rsc.io/qr"
@@ -42,11 +41,9 @@ type line struct {
 
 // lines are those of the right half.
 func (l Label) lines() (all []line) {
-	name := strings.ToUpper(l.Model)
-	if strings.HasPrefix(name, "CIM") {
-		name = "CIM " + name[3:]
-	}
-	all = append(all, line{"Penstock " + name, 4.6, 1.6, true}, line{"Serial number", 8.3, 1.1, false})
+	// The model stands as it is configured: as "CIM 550" it would be taken for the
+	// vendor's module.
+	all = append(all, line{"Penstock " + l.Model, 4.6, 1.6, true}, line{"Serial number", 8.3, 1.1, false})
 	serial, y := l.Serial, 10.9
 	for len(serial) > 0 {
 		n := min(len(serial), 16)

@@ -78,7 +78,7 @@ func TestAnotherProgramReadsTheCodeOfTheSVG(t *testing.T) {
 		if got := reads(t, file); got != l.Claim.URI(serial) {
 			t.Errorf("%s: %q", serial, got)
 		}
-		for _, text := range []string{serial[:min(16, len(serial))], l.Claim.String()[:9], l.Claim.String()[10:], "Penstock CIM 550"} {
+		for _, text := range []string{serial[:min(16, len(serial))], l.Claim.String()[:9], l.Claim.String()[10:], "Penstock cim550"} {
 			if !strings.Contains(string(drawn), ">"+text+"<") {
 				t.Errorf("%q does not stand on the label", text)
 			}
