@@ -143,7 +143,7 @@ func TestAFrameThatAStopLeavesUnansweredIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, epump(t), 1)
 		var lost int
-		r.run(15*time.Second, func() {
+		r.run(15*time.Second+50*time.Millisecond, func() { // in the middle of a frame
 			time.Sleep(14*time.Second + 900*time.Millisecond) // 100 ms before the next slot's frames
 			r.m.set(func() { r.m.pumps[1].lose, lost = 1, len(r.readings) })
 		})
