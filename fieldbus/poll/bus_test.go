@@ -142,17 +142,16 @@ func TestStopFinishesTheTransactionInFlight(t *testing.T) {
 func TestAFrameThatAStopLeavesUnansweredIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, epump(t), 1)
-		var lost int
 		r.run(15*time.Second+50*time.Millisecond, func() { // in the middle of a frame
 			time.Sleep(14*time.Second + 900*time.Millisecond) // 100 ms before the next slot's frames
-			r.m.set(func() { r.m.pumps[1].lose, lost = 1, len(r.readings) })
+			r.m.set(func() { r.m.pumps[1].lose = 1 })
 		})
-		last := r.m.reads[len(r.m.reads)-1]
-		if last.err == nil {
-			t.Fatalf("the last frame was answered: %+v", last)
+		asked := r.m.reads[len(r.m.reads)-1]
+		if asked.err == nil {
+			t.Fatalf("the last frame was answered: %+v", asked)
 		}
-		if lost == len(r.readings) || r.readings[len(r.readings)-1].Quality != telemetry.Missing {
-			t.Errorf("%d readings before the frame that was lost, %d in all, the last of them %+v", lost, len(r.readings), r.readings[len(r.readings)-1])
+		if last := r.readings[len(r.readings)-1]; last.Quality != telemetry.Missing || asked.at.Sub(last.Slot) >= time.Second {
+			t.Errorf("the frame asked for at %v was lost, and the last reading is %+v", asked.at, last)
 		}
 	})
 }
