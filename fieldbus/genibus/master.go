@@ -110,6 +110,11 @@ func (m *Master) memory(address byte) *memory {
 // by itself.
 func (m *Master) QuietUntil(address byte) time.Time { return m.memory(address).quietUntil() }
 
+// OwedUntil is when the unit no longer owes a reply to a request that it left
+// unanswered, or to one of several attempts. Whoever opens the line before that time,
+// and knows nothing of it, may take that reply for its own.
+func (m *Master) OwedUntil(address byte) time.Time { return m.memory(address).owedUntil() }
+
 // Quiet is how long a reply to a request to the unit need be feared, beside the
 // telegrams' own time on the wire.
 func (m *Master) Quiet(address byte) time.Duration { return m.memory(address).quiet() }

@@ -100,6 +100,16 @@ func (d *memory) until(a *asked) time.Time {
 	return repeated
 }
 
+// owedUntil is when every request that is open need no longer be feared.
+func (d *memory) owedUntil() (at time.Time) {
+	for _, a := range d.past {
+		if until := d.until(a); a.open && until.After(at) {
+			at = until
+		}
+	}
+	return at
+}
+
 // expire forgets what needs no longer be feared.
 func (d *memory) expire(now time.Time) {
 	if d.pending && !now.Before(d.until(d.latest())) {

@@ -124,6 +124,17 @@ func (d *device) quietUntil() time.Time {
 	return d.until(d.latest())
 }
 
+// owedUntil is when every request that is open need no longer be feared.
+func (d *device) owedUntil() (at time.Time) {
+	for i := range d.past {
+		a := &d.past[i]
+		if until := d.until(a); a.open && until.After(at) {
+			at = until
+		}
+	}
+	return at
+}
+
 // expire forgets what needs no longer be feared.
 func (d *device) expire(now time.Time) {
 	if d.pending && !now.Before(d.quietUntil()) {

@@ -81,6 +81,11 @@ func (m *Master) SetTiming(address byte, timing Timing) {
 // looks first.
 func (m *Master) QuietUntil(address byte) time.Time { return m.t.device(address).quietUntil() }
 
+// OwedUntil is when the device no longer owes an answer to a request that it left
+// unanswered, or to one of several attempts. Whoever opens the line before that time,
+// and knows nothing of it, may take that answer for its own.
+func (m *Master) OwedUntil(address byte) time.Time { return m.t.device(address).owedUntil() }
+
 // Quiet is how long an answer to a request to the device need be feared, beside the
 // frames' own time on the wire.
 func (m *Master) Quiet(address byte) time.Duration { return m.t.device(address).quiet() }

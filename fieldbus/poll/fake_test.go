@@ -156,6 +156,8 @@ func (m *fakeMaster) wait(d time.Duration) {
 	}
 }
 
+func (m *fakeMaster) OwedUntil(address byte) time.Time { return m.QuietUntil(address) }
+
 func (m *fakeMaster) Quiet(byte) time.Duration { return m.quiet }
 
 func (m *fakeMaster) QuietUntil(address byte) time.Time {

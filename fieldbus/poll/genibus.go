@@ -19,6 +19,7 @@ import (
 // pacer is what a bus asks any protocol's master about a device's pace.
 type pacer interface {
 	QuietUntil(address byte) time.Time
+	OwedUntil(address byte) time.Time
 	Quiet(address byte) time.Duration
 	Timeout(address byte) time.Duration
 	ReplyTime(address byte) time.Duration

@@ -21,6 +21,7 @@ type master interface {
 	Read(ctx context.Context, r modbus.Request, dst []uint16) (time.Time, error)
 	Write(ctx context.Context, address byte, register, value uint16) error
 	QuietUntil(address byte) time.Time
+	OwedUntil(address byte) time.Time
 	Quiet(address byte) time.Duration
 	Timeout(address byte) time.Duration
 	ReplyTime(address byte) time.Duration

@@ -95,3 +95,48 @@ func TestAnAnswerOwedToWhoeverWasKilledIsNotTaken(t *testing.T) {
 		t.Error("no answer would have been taken without the wait: the test proves nothing")
 	}
 }
+
+// TestAStopInOrderLeavesNoAnswerOwed stops a bus right after a request, or while it
+// waits for what another is owed: whoever opens the line next knows of neither.
+func TestAStopInOrderLeavesNoAnswerOwed(t *testing.T) {
+	p := epump(t)
+	mode := fieldbus.Default
+	stop := func(answers, owed bool) (asked int, took time.Duration) {
+		clk := linetest.NewClock()
+		port := linetest.NewPort(clk)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		since := clk.Now()
+		now := &slave{p: p, hold: func(r int) uint16 { return uint16(r) }}
+		port.OnWrite = func(q []byte, at time.Time) {
+			asked++
+			since = at
+			if answers {
+				a := now.answer(q)
+				port.Deliver(at.Add(mode.Wire(len(q)+len(a))+silence(mode)), a...)
+			}
+			cancel()
+		}
+		bus, err := NewBus(Config{Name: "bus1", Port: "memory", Devices: []Device{{Address: 1, Profile: p}}}, Deps{Clock: clk, Log: discard, Open: port.Open})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owed {
+			bus.Owed()
+			cancel()
+		}
+		if err := bus.Run(ctx, func(telemetry.Reading) {}); err != nil {
+			t.Fatal(err)
+		}
+		return asked, clk.Now().Sub(since)
+	}
+	if asked, took := stop(false, false); asked != 1 || took < p.Timing.Quiet {
+		t.Errorf("%d requests without an answer: the line is left after %v, and the answer may come for %v", asked, took, p.Timing.Quiet)
+	}
+	if asked, took := stop(true, false); asked != 1 || took >= p.Timing.Quiet/2 {
+		t.Errorf("%d requests, answered: the line is left after %v only, and nothing is owed", asked, took)
+	}
+	if asked, took := stop(true, true); asked != 0 || took < p.Timing.Quiet {
+		t.Errorf("stopped while it waits for what another is owed: %d requests, the line is left after %v", asked, took)
+	}
+}

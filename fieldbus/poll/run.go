@@ -32,14 +32,16 @@ type port struct {
 // Run reads the bus until ctx ends, and hands each reading to sink, from the
 // calling goroutine. Readings of one frame come together, before the next
 // transaction begins. When ctx ends, the transaction in flight is finished and
-// its readings are delivered, or reported as missing; then Run returns nil.
+// its readings are delivered, or reported as missing. An answer that a device still owes is
+// waited out, up to its quiet window; then Run returns nil.
 //
 // A port that is missing, busy or vanishes is tried again for ever; the slots
 // of that time are reported as missing. The log says it once for each change.
 func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 	b.sink = sink
 	if b.owed {
-		_ = b.clk.Sleep(ctx, b.debt()) // its error says that ctx has ended, which ends Run
+		// Not cut short by ctx: who is started after us would not know of the debt.
+		_ = b.clk.Sleep(context.WithoutCancel(ctx), b.debt())
 	}
 	now := b.clk.Now()
 	b.begin(now)
@@ -61,6 +63,7 @@ func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 		}
 	}
 	b.cancelCommands()
+	b.settle(ctx)
 	if err := b.line.Close(); err != nil {
 		b.log.Warn("closing the serial port", "error", err)
 	}
@@ -81,6 +84,20 @@ func (b *Bus) debt() time.Duration {
 		window = max(window, b.pace().Quiet(byte(d.Address)))
 	}
 	return b.line.Mode().Wire(longest) + window
+}
+
+// settle waits until no device owes an answer to us any more. A stop in order leaves no
+// mark as a kill does, so that whoever is started next asks at once, and would take it.
+func (b *Bus) settle(ctx context.Context) {
+	var until time.Time
+	for _, d := range b.devices {
+		if t := b.pace().OwedUntil(byte(d.Address)); t.After(until) {
+			until = t
+		}
+	}
+	if left := until.Sub(b.clk.Now()); left > 0 {
+		_ = b.clk.Sleep(context.WithoutCancel(ctx), left)
+	}
 }
 
 func (b *Bus) begin(now time.Time) {
