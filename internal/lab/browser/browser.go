@@ -255,7 +255,7 @@ const moved = `(() => {
 })()`
 
 // ink counts the pixels of the first chart that have the colour of its line;
-// axes and grid are grey. Half a minute of a steady value is a line 5 pixels long.
+// axes and grid are grey.
 const ink = `(() => {
 	const canvas = document.querySelector(".plot canvas");
 	if (!canvas || !canvas.width) return null;
@@ -267,7 +267,7 @@ const ink = `(() => {
 	let n = 0;
 	for (let i = 0; i < px.length; i += 4)
 		if (px[i + 3] > 200 && Math.abs(px[i] - r) + Math.abs(px[i + 1] - g) + Math.abs(px[i + 2] - b) < 40) n++;
-	return n > 4 ? n : null;
+	return n > 20 ? n : null;
 })()`
 
 // Ink waits until the first chart is drawn and counts the pixels of its line.
