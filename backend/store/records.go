@@ -59,7 +59,7 @@ func (s *Store) Append(ctx context.Context, gateway string, publish []byte) erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	in := prepare(gateway, publish, s.clock.Now())
+	in := s.prepare(ctx, gateway, publish)
 	if !s.inbox.put(in) {
 		return ErrClosed
 	}
@@ -118,8 +118,9 @@ func (b *inbox) take(group []*incoming) ([]*incoming, bool) {
 }
 
 // prepare decodes what the columns need.
-func prepare(gateway string, publish []byte, now time.Time) *incoming {
+func (s *Store) prepare(ctx context.Context, gateway string, publish []byte) *incoming {
 	in := &incoming{gateway: gateway, publish: publish, done: make(chan error, 1)}
+	now := s.clock.Now()
 	in.index.earliest, in.index.latest = now.UnixMilli(), now.UnixMilli()
 	rec, err := decode.ParseRecord(publish)
 	if rec.Seq != 0 {
@@ -133,7 +134,13 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 	case wire.KindBlock:
 		in.problem = decode.CheckBlock(rec.Body, func(b *decode.Block) {
 			in.index.readings = b.Readings()
-			in.index.earliest, in.index.latest = span(b)
+			// A block without its catalogue is found by what it answers for.
+			c, _, err := s.catalogue(ctx, gateway, b.Catalogue)
+			if err != nil {
+				s.log.Warn("a catalogue cannot be read", "gateway", gateway, "err", err)
+			}
+			earliest, latest := b.Span(c.Groups)
+			in.index.earliest, in.index.latest = earliest.UnixMilli(), latest.UnixMilli()
 		})
 	case wire.KindCatalogue:
 		_, name, err := decode.ParseCatalogue(rec.Body)
@@ -168,19 +175,6 @@ func prepare(gateway string, publish []byte, now time.Time) *incoming {
 		in.event = &e
 	}
 	return in
-}
-
-// span is the time that a block covers: what it answers for, and any reading of
-// its that lies outside of that.
-func span(b *decode.Block) (earliest, latest int64) {
-	earliest, latest = b.From.UnixMilli(), b.To.UnixMilli()
-	for _, run := range b.Runs {
-		earliest = min(earliest, run.First.UnixMilli())
-		if run.Period > 0 {
-			latest = max(latest, run.First.Add(time.Duration(run.Slots)*run.Period).UnixMilli())
-		}
-	}
-	return earliest, latest
 }
 
 // commitLoop gathers what waits and commits it together, until the inbox is closed

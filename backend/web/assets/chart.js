@@ -110,6 +110,7 @@ class Chart {
       this.plot = new uPlot(this.options(), data, this.el);
       this.el.dataset.drawn = "true";
     }
+    this.el.dataset.until = this.t[this.t.length - 1];
     this.plot.batch(() => {
       this.plot.setData(data, false);
       this.plot.setScale("x", { min: end - Chart.HOUR / 1000, max: end });

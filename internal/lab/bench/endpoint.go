@@ -48,7 +48,7 @@ func endpointWith(ctx context.Context, clients int, emit func(Metric)) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
-	payload := blockOf(endpointRecord)
+	catalogue, payload := blockOf(endpointRecord)
 	var wg sync.WaitGroup
 	var stored atomic.Int64
 	var mu sync.Mutex
@@ -63,6 +63,9 @@ func endpointWith(ctx context.Context, clients int, emit func(Metric)) (err erro
 			gate <- struct{}{}
 			c, err := dialRaw(running, b, fmt.Sprintf("BENCH-%05d", i))
 			<-gate
+			if err == nil {
+				err = c.publish(catalogue) // as any gateway does, first of all
+			}
 			if err != nil {
 				failed <- err
 			}
@@ -121,8 +124,8 @@ func endpointWith(ctx context.Context, clients int, emit func(Metric)) (err erro
 	return nil
 }
 
-// blockOf is the payload of a block of about so many bytes.
-func blockOf(size int) []byte {
+// blockOf is the payload of a block of about so many bytes, and that of its catalogue.
+func blockOf(size int) (catalogue, block []byte) {
 	random := rand.New(rand.NewPCG(3, 4))
 	g := telemetry.Group{Period: time.Second, Series: []telemetry.Series{{Pump: "p", Point: "speed", Unit: "1", Scale: telemetry.Unit}, {Pump: "p", Point: "head", Unit: "1", Scale: telemetry.Unit}}}
 	c, err := format.NewCatalogue(telemetry.Catalogue{Pumps: []telemetry.Pump{{ID: "p"}}, Groups: []telemetry.Group{g}})
@@ -140,7 +143,7 @@ func blockOf(size int) []byte {
 		}
 		p := new(format.Packer).AppendPayload(nil, format.KindBlock, builder.Seal(from.Add(time.Duration(seconds)*time.Second)))
 		if len(p) >= size {
-			return p
+			return new(format.Packer).AppendPayload(nil, format.KindCatalogue, c.Body), p
 		}
 	}
 }

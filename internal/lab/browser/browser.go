@@ -254,6 +254,15 @@ const moved = `(() => {
 	return null;
 })()`
 
+// followed tells whether the first chart reaches three seconds further than when it
+// was first asked.
+const followed = `(() => {
+	const until = Number(document.querySelector(".plot")?.dataset.until);
+	if (!until) return null;
+	window.penstockUntil ??= until;
+	return until >= window.penstockUntil + 3000 || null;
+})()`
+
 // ink counts the pixels of the first chart that have the colour of its line;
 // axes and grid are grey.
 const ink = `(() => {
@@ -277,7 +286,7 @@ func (b *Browser) Ink() (int, error) {
 
 // Watch signs in, opens a gateway by its link in the list, waits until one of
 // its large figures has changed before its eyes and until the chart of the last
-// hour is drawn. A page that complains on its console is a failure.
+// hour is drawn and follows. A page that complains on its console is a failure.
 func (b *Browser) Watch(v Visit) (Seen, error) {
 	if err := b.SignIn(v); err != nil {
 		return Seen{}, err
@@ -290,6 +299,9 @@ func (b *Browser) Watch(v Visit) (Seen, error) {
 		return seen, err
 	}
 	if seen.ChartInk, err = b.Ink(); err != nil {
+		return seen, err
+	}
+	if _, err := Until[bool](b, patience, "the chart to follow what is read", followed); err != nil {
 		return seen, err
 	}
 	if v.Screenshot != "" {

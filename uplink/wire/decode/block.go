@@ -314,6 +314,37 @@ func (b *Block) All(groups []telemetry.Group) ([]telemetry.Reading, error) {
 	return readings, nil
 }
 
+// Span is the time that the block covers: what it answers for, and any reading of its
+// that lies outside of that. groups are those of the catalogue that the block names;
+// of a run that does not fit them only the first slot is known.
+func (b *Block) Span(groups []telemetry.Group) (earliest, latest time.Time) {
+	earliest, latest = b.From, b.To
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		slots, period := 1, time.Duration(0)
+		if r.fits(groups) == nil {
+			slots, period = r.Slots, r.period(groups)
+		}
+		for k := range slots {
+			slot := r.First.Add(time.Duration(k) * period)
+			for s := range r.Series {
+				c := r.At(s, k)
+				if c.Absent {
+					continue
+				}
+				at := slot.Add(c.Off)
+				if at.Before(earliest) {
+					earliest = at
+				}
+				if at.After(latest) {
+					latest = at
+				}
+			}
+		}
+	}
+	return earliest, latest
+}
+
 func (r *Run) period(groups []telemetry.Group) time.Duration {
 	if r.Period != 0 {
 		return r.Period
