@@ -29,7 +29,8 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 		}
 		return h, ok
 	}
-	note(fault.Echo) // the master hears it already
+	note(fault.Echo)     // the master hears it already
+	note(fault.Exchange) // it has happened
 	if h, ok := note(fault.Unplug); ok {
 		b.unplug = h.Wait
 		b.finish(e)
@@ -46,9 +47,30 @@ func (b *bus) afflict(e *Served, request, frame []byte, start time.Time) {
 		b.finish(e)
 		return
 	}
-	if h, ok := note(fault.Exception); ok {
-		e.Exception = h.N
-		frame = b.framing.refuse(frame, h.N)
+	own := b.habit(byte(e.Address))
+	if code := b.refusal(e, request, note); code != 0 {
+		e.Exception = code
+		frame = b.framing.refuse(request, frame, code)
+	}
+	if h, ok := b.hit(fault.Ready); ok {
+		if longer := b.framing.ready(frame, h.Roll); longer != nil {
+			note(fault.Ready)
+			frame = longer
+		}
+	}
+	said := frame
+	if h, ok := b.hit(fault.Old); ok && len(own.said) > 0 {
+		note(fault.Old)
+		frame = own.older(frame, h)
+	}
+	own.keep(said)
+	for _, again := range own.come() {
+		other := &transmission{start: start, clear: true, parts: []part{{bytes: again}}}
+		b.put(other)
+		start = start.Add(other.wire(b.mode) + b.gap + b.turnaround)
+	}
+	if h, ok := note(fault.Again); ok {
+		own.again = append(own.again, copyOf{bytes.Clone(said), 1 + h.Roll.IntN(h.N)})
 	}
 	if h, ok := note(fault.Wrong); ok {
 		frame = b.framing.readdress(frame, b.stranger(b.framing.source(frame), h.Roll))

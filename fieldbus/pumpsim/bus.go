@@ -31,6 +31,11 @@ type bus struct {
 	hits     []fault.Hit
 	requests int
 	last     map[byte][]byte // the request before, by address
+	habits   map[byte]*habit // by address
+	// exchange puts another unit in the place of those at an address, for a time.
+	exchange func(address byte, at time.Time, lasts time.Duration)
+	// other names the model of a unit that stands in another's place.
+	other func(device) string
 
 	// What goes out.
 	waiting []*transmission
@@ -49,7 +54,7 @@ type bus struct {
 func newBus(o Options) *bus {
 	b := &bus{
 		mode: o.Mode, turnaround: o.Turnaround, fromLastBit: o.FromLastBit,
-		framing: modbusFraming{}, last: map[byte][]byte{},
+		framing: modbusFraming{}, last: map[byte][]byte{}, habits: map[byte]*habit{},
 		dice: fault.NewDice(o.Faults, o.Seed), chance: rand.New(rand.NewPCG(uint64(o.Seed), 0xC0)),
 	}
 	if o.Protocol == GENIbus {
@@ -212,6 +217,7 @@ func (b *bus) complete(planned, arrived time.Time) {
 	}
 	b.late.add(arrived.Sub(planned))
 	e.Planned, e.Done = planned, arrived
+	b.habit(byte(e.Address)).spoke = planned
 	b.finish(e)
 }
 
@@ -243,8 +249,16 @@ func (b *bus) endRequest() {
 	target := b.framing.target(frame)
 	repeat := bytes.Equal(frame, b.last[target])
 	b.last[target] = frame
+	if h, ok := b.hit(fault.Exchange); ok {
+		b.exchange(target, at, h.Wait)
+	}
 	nobody := true
 	for _, u := range b.units {
+		if b.paused(u, target) {
+			b.finish(&Served{Request: b.requests, Repeat: repeat, Began: b.began, Asked: b.ends, Sampled: at,
+				Address: int(target), Faults: []string{fault.Pause.String()}})
+			continue
+		}
 		r, ok := u.reply(frame, at)
 		if !ok {
 			continue
@@ -252,6 +266,7 @@ func (b *bus) endRequest() {
 		nobody = false
 		e := r.served
 		e.Request, e.Repeat, e.Began, e.Asked = b.requests, repeat, b.began, b.ends
+		e.Other = b.other(u)
 		if r.frame == nil {
 			b.finish(&e)
 			continue

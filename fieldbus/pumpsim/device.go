@@ -37,6 +37,8 @@ type device interface {
 	reply(frame []byte, now time.Time) (reply, bool)
 	// setStale has the device's module lose its pump.
 	setStale(on bool) error
+	// mark is PumpOptions.Marked.
+	mark()
 }
 
 // reply is what a device made of a frame.
@@ -54,7 +56,12 @@ type framing interface {
 	sound(frame []byte) bool
 	target(frame []byte) byte
 	source(frame []byte) byte
-	refuse(frame []byte, code int) []byte
+	// refuse is the refusal of a request that would have had this answer.
+	refuse(request, answer []byte, code int) []byte
+	// function is the function code of a request; 0 where there is none.
+	function(request []byte) int
+	// ready is the answer with a ready-for-send byte; nil where there is none.
+	ready(answer []byte, roll *rand.Rand) []byte
 	readdress(frame []byte, source byte) []byte
 	// scramble is a sound frame of the same shape with other values.
 	scramble(frame []byte, roll *rand.Rand) []byte
@@ -62,11 +69,20 @@ type framing interface {
 	burst(frame []byte, n int, roll *rand.Rand)
 }
 
+// mark is the number that a marked unit gives as a value in one of its answers.
+func mark(address byte, item, answer int) uint16 {
+	x := uint64(address)<<56 | uint64(item)<<40 | uint64(answer)
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return uint16(x ^ x>>31)
+}
+
 // modbusDevice is a communication module with its pump.
 type modbusDevice struct{ *rtu.Unit }
 
 func (d modbusDevice) heard(sound bool)       { d.Heard(sound) }
 func (d modbusDevice) setStale(on bool) error { d.SetStale(on); return nil }
+func (d modbusDevice) mark()                  { d.Mark(mark) }
 
 func (d modbusDevice) reply(frame []byte, now time.Time) (reply, bool) {
 	a, ok := d.Answer(frame, now)
@@ -93,9 +109,14 @@ func (modbusFraming) silence(m fieldbus.Mode) time.Duration {
 func (modbusFraming) sound(b []byte) bool                    { return rtu.Sound(b) }
 func (modbusFraming) target(b []byte) byte                   { return b[0] }
 func (modbusFraming) source(b []byte) byte                   { return b[0] }
-func (modbusFraming) refuse(b []byte, code int) []byte       { return rtu.Refuse(b, rtu.Exception(code)) }
+func (modbusFraming) function(b []byte) int                  { return int(b[1]) }
+func (modbusFraming) ready([]byte, *rand.Rand) []byte        { return nil }
 func (modbusFraming) readdress(b []byte, source byte) []byte { return rtu.Readdress(b, source) }
 func (modbusFraming) burst(b []byte, n int, roll *rand.Rand) { fault.BurstBits(b, n, roll) }
+
+func (modbusFraming) refuse(_, answer []byte, code int) []byte {
+	return rtu.Refuse(answer, rtu.Exception(code))
+}
 
 func (modbusFraming) scramble(frame []byte, roll *rand.Rand) []byte {
 	b := append([]byte(nil), frame[:len(frame)-2]...)
@@ -109,6 +130,7 @@ func (modbusFraming) scramble(frame []byte, roll *rand.Rand) []byte {
 type geniDevice struct{ *geni.Unit }
 
 func (d geniDevice) heard(bool) {}
+func (d geniDevice) mark()      { d.Mark(mark) }
 
 func (d geniDevice) setStale(bool) error {
 	return errors.New("a pump on GENIbus has no module that could lose it")
@@ -130,16 +152,16 @@ func (geniFraming) silence(fieldbus.Mode) time.Duration    { return 1500 * time.
 func (geniFraming) sound(b []byte) bool                    { return geni.Sound(b) }
 func (geniFraming) target(b []byte) byte                   { return geni.Target(b) }
 func (geniFraming) source(b []byte) byte                   { return geni.Source(b) }
+func (geniFraming) function([]byte) int                    { return 0 }
 func (geniFraming) readdress(b []byte, source byte) []byte { return geni.Readdress(b, source) }
 
 // refuse takes the codes 1 to 3 of the acknowledge; any other is "operation
 // illegal".
-func (geniFraming) refuse(b []byte, code int) []byte {
-	if code > 3 {
-		code = 3
-	}
-	return geni.Refuse(b, byte(code))
+func (geniFraming) refuse(request, answer []byte, code int) []byte {
+	return geni.Refuse(request, answer, byte(min(code, 3)))
 }
+
+func (geniFraming) ready(answer []byte, roll *rand.Rand) []byte { return geni.Ready(answer, roll.IntN) }
 
 func (geniFraming) scramble(b []byte, roll *rand.Rand) []byte {
 	return geni.Scramble(b, func() byte { return byte(roll.Uint32()) })

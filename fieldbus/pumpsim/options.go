@@ -103,4 +103,15 @@ type PumpOptions struct {
 	// Local starts the pump commanded from its own panel, as delivered. Without
 	// it the pump starts in remote and running.
 	Local bool
+
+	// Other is the model of the unit that takes this pump's place when it is
+	// exchanged (the fault and the scenario's cause exchange, Pump.Exchange). The
+	// pump's own model is another pump of its kind. Empty: one of another family.
+	Other string
+
+	// Marked replaces what the pump measures by numbers of which each tells a judge
+	// what it is: every register from 201 on, and every scaled item on GENIbus, has
+	// another number in every answer. What the pump says of itself stays: identity,
+	// configuration, control mode, bits, and what is not available.
+	Marked bool
 }

@@ -247,6 +247,7 @@ func (r lineReader) pump(n ast.Node, at string, others []PumpConfig) (p PumpConf
 	r.keys(n, at, map[string]lineField{
 		"address": r.address(&p.Address, others),
 		"model":   r.text(&p.Model, strings.Join(Models(), ", "), func(s string) error { _, err := findModel(s); return err }),
+		"other":   r.text(&p.Other, strings.Join(Models(), ", "), func(s string) error { _, err := findModel(s); return err }),
 		"local":   r.boolean(&p.Local),
 	}, "address")
 	return p

@@ -14,14 +14,18 @@ import (
 const (
 	causeStale = "stale" // Pump.SetStale
 	causeLocal = "local" // Pump.Force
+
+	causeExchange = "exchange" // Pump.Exchange
 )
 
 // StepCauses are the causes that a Step can have.
-func StepCauses() []string { return append(slices.Clone(physics.Causes), causeStale, causeLocal) }
+func StepCauses() []string {
+	return append(slices.Clone(physics.Causes), causeStale, causeLocal, causeExchange)
+}
 
-// Step brings about the cause of an alarm, makes a module stale, or has somebody
-// take a pump to local, some time after the line was made, for a while, perhaps
-// again and again.
+// Step brings about the cause of an alarm, makes a module stale, has somebody take
+// a pump to local, or exchanges a pump for another, some time after the line was
+// made, for a while, perhaps again and again.
 type Step struct {
 	At    time.Duration // after the line was made
 	Pump  int           // address
@@ -131,6 +135,8 @@ func (e *event) change() {
 		_ = e.pump.unit.setStale(e.on) // AddStep has asked whether it can be
 	case causeLocal:
 		e.pump.unit.Plant().Force(e.on)
+	case causeExchange:
+		e.pump.exchange(e.on)
 	default:
 		c, _ := physics.ParseCause(e.Cause) // known since it was added
 		e.pump.unit.Plant().SetCause(0, c, e.on)

@@ -13,7 +13,8 @@ import (
 
 // Served is one answer of a virtual pump: what it was asked, what it said, and
 // what the line made of it. There is one for every request that a pump heard,
-// broadcasts and unanswered ones included.
+// broadcasts and unanswered ones included, and one for each that it did not hear
+// because it needed a pause.
 type Served struct {
 	// Request numbers the frames that the line heard, from 1; those for nobody
 	// on the line count too.
@@ -28,8 +29,11 @@ type Served struct {
 	Done    time.Time `json:"done,omitzero"`    // last byte of the answer; zero if none was sent
 	Planned time.Time `json:"planned,omitzero"` // when that byte was due on the wire
 
-	Address  int `json:"address"`
-	Function int `json:"function"` // Modbus
+	Address int `json:"address"`
+	// Other is the model of the unit that answered in the pump's place, after an
+	// exchange; empty for the pump itself.
+	Other    string `json:"other,omitempty"`
+	Function int    `json:"function"` // Modbus
 	// Start is the first register as it travels: printed register 201 is 200.
 	Start int `json:"start"`
 	// Values are the raw registers that a read answered or a write set, before
@@ -57,7 +61,7 @@ type Served struct {
 func (s *Served) Altered() bool {
 	for _, f := range s.Faults {
 		switch f {
-		case "late", "repeat", "split", "echo":
+		case "late", "repeat", "split", "echo", "ready", "again", "exchange":
 		default:
 			return true
 		}

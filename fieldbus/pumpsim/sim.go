@@ -53,6 +53,7 @@ func New(o Options) (*Simulator, error) {
 		return nil, fmt.Errorf("GENIbus in the mode %v: it knows %v only", o.Mode, geniMode)
 	}
 	s := &Simulator{o: o, bus: newBus(o), began: o.Clock.Now()}
+	s.bus.exchange, s.bus.other = s.exchangeAt, s.otherAt
 	var memory bool
 	if s.move, memory = o.Clock.(MovableClock); memory {
 		if o.Served != nil {
@@ -94,13 +95,20 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 		}
 		o.Seed += 1_000_000 * int64(len(s.pumps))
 	}
-	plant := physics.New(m.physics(), m.pumps, uint64(o.Seed))
-	plant.SetRemote(!o.Local)
-	unit, err := newDevice(s.o.Protocol, m, address, plant, o.Seed, s.o.Clock.Now())
+	p := &Pump{sim: s, o: o}
+	unit, err := p.make(m, o.Seed)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pump{sim: s, unit: unit}
+	p.unit = unit
+	if o.Other != "" {
+		if m, err = findModel(o.Other); err != nil {
+			return nil, err
+		}
+		if _, err = p.make(m, o.Seed); err != nil {
+			return nil, err // now, and not when it is exchanged
+		}
+	}
 	s.bus.units = append(s.bus.units, unit)
 	s.pumps = append(s.pumps, p)
 	return p, nil
@@ -223,8 +231,11 @@ func (l *live) Idle() bool {
 
 // Pump is one virtual pump. Its methods may be called from any goroutine.
 type Pump struct {
-	sim  *Simulator
-	unit device
+	sim   *Simulator
+	o     PumpOptions
+	unit  device // that answers; guarded by the simulator's lock, as are the rest
+	away  device // the pump's own unit while another stands in its place
+	spare device // the other unit while it does not
 }
 
 // Address is the pump's on the line.

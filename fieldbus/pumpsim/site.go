@@ -19,6 +19,10 @@ import (
 //	  - {address: 2, model: epump}
 //	scenario:
 //	  - {at: 20s, pump: 1, cause: dry_running, for: 15s, every: 2m}
+//	  - {at: 5m, pump: 2, cause: exchange, for: 1m}
+//
+// A pump that is exchanged has the model of its replacement under other
+// ({address: 2, model: magna3, other: epump}).
 type LineConfig struct {
 	Link       string
 	Protocol   Protocol // Modbus if empty
@@ -34,6 +38,7 @@ type LineConfig struct {
 type PumpConfig struct {
 	Address int
 	Model   string
+	Other   string // see PumpOptions
 	Local   bool
 }
 
@@ -70,7 +75,7 @@ func NewLine(c LineConfig, deps Options) (*Simulator, error) {
 		return nil, err
 	}
 	for _, p := range c.Pumps {
-		if _, err := s.AddPump(PumpOptions{Address: p.Address, Model: p.Model, Local: p.Local}); err != nil {
+		if _, err := s.AddPump(PumpOptions{Address: p.Address, Model: p.Model, Other: p.Other, Local: p.Local}); err != nil {
 			s.Close()
 			return nil, err
 		}

@@ -70,15 +70,45 @@ func Readdress(telegram []byte, source byte) []byte {
 	return seal(b)
 }
 
-// Refuse returns the reply as if the unit had refused every APDU, with an
-// acknowledge of 1 to 3.
-func Refuse(reply []byte, ack byte) []byte {
+// Refuse returns the reply as if the unit had refused every APDU of the request,
+// with an acknowledge of 1 to 3. An acknowledge of 2 names the first item that was
+// asked for.
+func Refuse(request, reply []byte, ack byte) []byte {
 	b := append([]byte(nil), reply[:before]...)
-	for pdu := reply[before : len(reply)-2]; len(pdu) >= 2; pdu = pdu[2+int(pdu[1]&0x3F):] {
+	for pdu := request[before : len(request)-2]; len(pdu) >= 2; pdu = pdu[2+int(pdu[1]&0x3F):] {
+		if n := int(pdu[1] & 0x3F); ack == ackID && n > 0 {
+			b = append(b, pdu[0], ack<<6|1, pdu[2])
+			continue
+		}
 		b = append(b, pdu[0], ack<<6)
 	}
 	return seal(b)
 }
+
+// readyForSend asks for the role of the bus master; a device that can be one may
+// put it where an APDU may begin.
+const readyForSend = 0x80
+
+// Ready returns the reply with a ready-for-send byte before one of its APDUs or
+// after the last, or nil if there is no room. pick chooses one of n places.
+func Ready(reply []byte, pick func(n int) int) []byte {
+	if len(reply) > maxTelegram {
+		return nil
+	}
+	places := []int{before}
+	for at := before; at+2 <= len(reply)-2; {
+		at += 2 + int(reply[at+1]&0x3F)
+		places = append(places, at)
+	}
+	at := places[pick(len(places))]
+	b := append([]byte(nil), reply[:at]...)
+	b = append(b, readyForSend)
+	b = append(b, reply[at:len(reply)-2]...)
+	return seal(b)
+}
+
+// maxTelegram is a telegram whose length can still grow by one.
+const maxTelegram = 258
 
 // Scramble returns the telegram with other data in the same APDUs.
 func Scramble(telegram []byte, random func() byte) []byte {

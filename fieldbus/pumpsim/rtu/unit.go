@@ -40,6 +40,9 @@ type Unit struct {
 	stale     bool
 	listening bool // listen-only mode: no answers
 
+	marked  func(address byte, register, answer int) uint16 // nil: it measures
+	answers int
+
 	diagnostic [4]uint16 // counters 0x0B to 0x0E
 	transmit   uint32    // telegrams on the module's own bus
 	receive    uint32
@@ -88,6 +91,13 @@ func (u *Unit) Plant() *physics.Plant { return u.plant }
 
 // SetStale makes the module lose its plant: it goes on serving what it knew.
 func (u *Unit) SetStale(on bool) { u.stale = on }
+
+// firstMeasured is the first register, as printed, of what a module says of its pump.
+const firstMeasured = 201
+
+// Mark has the unit answer, in place of what it measures, the numbers that mark
+// makes of its address, the printed register and the answers so far.
+func (u *Unit) Mark(mark func(address byte, register, answer int) uint16) { u.marked = mark }
 
 // Advance lets time pass up to now.
 func (u *Unit) Advance(now time.Time) {
@@ -171,6 +181,14 @@ func (u *Unit) read(a *Answer, data []byte) []byte {
 	}
 	if a.Values, a.Exception = u.regs.Read(a.Start, count); a.Exception != 0 {
 		return nil
+	}
+	u.answers++
+	if u.marked != nil {
+		for i, v := range a.Values {
+			if register := a.Start + i + 1; register >= firstMeasured && v != none {
+				a.Values[i] = min(u.marked(u.address, register, u.answers), maxRaw)
+			}
+		}
 	}
 	reply := u.head(a, byte(2*count))
 	for _, v := range a.Values {
