@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"penstock/fieldbus/lateness"
 )
 
 // Line is the serial line that a master works on, at 9600 8N1. fieldbus.Line is
@@ -54,11 +56,9 @@ const (
 	// breath is the gap that ends a telegram. On the wire 1.2 ms would do, but
 	// user space sees bytes only when the driver hands them over.
 	breath = 30 * time.Millisecond
-	// quietLeast and quietMost bound the time for which a device is not asked
-	// anything that a late reply could fit. The least is ten times what the
-	// specification allows a device.
+	// quietLeast is the least time for which a device is not asked anything that a
+	// late reply could fit: ten times what the specification allows a device.
 	quietLeast = 10 * ReplyMost
-	quietMost  = 5 * time.Second
 	// repeatLeast is how long after a reply its repetition is reckoned with; more
 	// where one was seen to come later.
 	repeatLeast = 2 * ReplyMost
@@ -66,6 +66,12 @@ const (
 	// one speaks again. A master that is there speaks every 2.5 s.
 	courtesy = 10 * time.Second
 )
+
+// limits are the bounds within which a device's pace is learnt.
+var limits = lateness.Limits{
+	TimeoutLeast: patience, TimeoutFirst: patience, TimeoutMost: patienceMost,
+	QuietLeast: quietLeast, RepeatLeast: repeatLeast,
+}
 
 // Wire is the time that n bytes take.
 func Wire(n int) time.Duration { return time.Duration(n) * 10 * time.Second / 9600 }

@@ -1,16 +1,19 @@
 package genibus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"penstock/fieldbus/lateness"
 )
 
 // Errors of a transaction, beside those of the line and *OtherMasterError.
 // After ErrNoAnswer and ErrDamaged the request is pending: the same Do continues
-// it, anything else waits for QuietUntil.
+// it.
 var (
 	// ErrNoAnswer: nothing that could be a reply came in time.
 	ErrNoAnswer = errors.New("no answer")
@@ -58,16 +61,16 @@ type Stats struct {
 //   - After a time-out or a damaged reply the same request is repeated
 //     unchanged. A late reply to the first attempt is then a reply to this one,
 //     and the values carry the time of the first attempt.
-//   - A request that is given up binds its device, and only that device, for a
-//     quiet window.
-//   - An attempt that stayed unanswered is remembered for as long, and no
-//     request that its reply would fit is made meanwhile. A request that was
-//     repeated may be answered twice, and is remembered alike.
+//   - Requests that are made regularly have structures that no other of them has
+//     (Assign), so that a late reply fits only the request that it answers.
+//   - An attempt that stayed unanswered is remembered, and no request that its
+//     reply would fit is made meanwhile. A request that was repeated may be
+//     answered twice, and is remembered alike. See package lateness.
 type Master struct {
 	line    Line
 	clk     Clock
 	address byte
-	devices [256]*memory
+	devices [256]*lateness.Memory
 	stats   Stats
 	dec     Decoder
 	other   OtherMasterError // the other master that was heard last
@@ -96,39 +99,51 @@ func (m *Master) Stats() Stats {
 	return s
 }
 
-func (m *Master) memory(address byte) *memory {
+func (m *Master) memory(address byte) *lateness.Memory {
 	d := m.devices[address]
 	if d == nil {
-		d = newMemory()
+		d = lateness.New(limits)
 		m.devices[address] = d
 	}
 	return d
 }
 
-// QuietUntil is when the device may be asked something else than the request
-// that it left unanswered. It is in the past when there is none. Do waits for it
-// by itself.
-func (m *Master) QuietUntil(address byte) time.Time { return m.memory(address).quietUntil() }
+// ReadyAt returns the time from which on Do would not wait before it sends this
+// request; see DoAs for variants. A scheduler that has other devices to ask looks
+// first.
+func (m *Master) ReadyAt(address byte, pdu []byte, buffer int, variants []Variant) time.Time {
+	d, now := m.memory(address), m.clk.Now()
+	d.Expire(now)
+	_, _, at := m.pick(d, pdu, buffer, variants, now)
+	return at
+}
 
-// OwedUntil is when the unit no longer owes a reply to a request that it left
-// unanswered, or to one of several attempts. Whoever opens the line before that time,
-// and knows nothing of it, may take that reply for its own.
-func (m *Master) OwedUntil(address byte) time.Time { return m.memory(address).owedUntil() }
+// OwedUntil returns the time until which the unit may reply to a request that it
+// left unanswered, or to one of several attempts. Who opens the line before that
+// time, and knows nothing of it, may take that reply for its own.
+func (m *Master) OwedUntil(address byte) time.Time { return m.memory(address).Owed() }
 
-// Quiet is how long a reply to a request to the unit need be feared, beside the
+// Quiet is how long a reply to an unanswered request is still expected, beside the
 // telegrams' own time on the wire.
-func (m *Master) Quiet(address byte) time.Duration { return m.memory(address).quiet() }
+func (m *Master) Quiet(address byte) time.Duration { return m.memory(address).Quiet() }
 
-// ReplyTime is the longest that the device recently took to begin its reply;
-// zero as long as it has not answered.
-func (m *Master) ReplyTime(address byte) time.Duration { return m.memory(address).high }
+// ReplyTime is how long the device takes to begin its reply, as a rule; zero as
+// long as it has not answered.
+func (m *Master) ReplyTime(address byte) time.Duration { return m.memory(address).ReplyTime() }
 
 // Timeout is how long the device's reply would be waited for now.
-func (m *Master) Timeout(address byte) time.Duration { return m.memory(address).patience() }
+func (m *Master) Timeout(address byte) time.Duration { return m.memory(address).Timeout() }
 
-// Spoken is when the device was addressed last. A pump in remote is addressed
-// every KeepAlive; an empty request does.
-func (m *Master) Spoken(address byte) time.Time { return m.memory(address).spoken }
+// Spoken is the time at which the device was addressed last. A pump in remote is
+// addressed every KeepAlive; an empty request does.
+func (m *Master) Spoken(address byte) time.Time { return m.memory(address).Spoken() }
+
+// Learned is what the master has learnt of a device's pace; Restore takes it over
+// after a restart.
+func (m *Master) Learned(address byte) lateness.Learned { return m.memory(address).Learned() }
+
+// Restore takes over what was learnt of a device's pace before a restart.
+func (m *Master) Restore(address byte, l lateness.Learned) { m.memory(address).Restore(l) }
 
 // Do sends a request and returns the PDU of its reply, valid until the next
 // call, and the time of its first attempt: every value was measured then or
@@ -139,6 +154,12 @@ func (m *Master) Spoken(address byte) time.Time { return m.memory(address).spoke
 // specification allows one more: call Do again with the same request. ctx is
 // looked at before anything is sent.
 func (m *Master) Do(ctx context.Context, to byte, pdu []byte, buffer int) (reply []byte, at time.Time, err error) {
+	return m.DoAs(ctx, to, pdu, buffer, nil)
+}
+
+// DoAs is Do for a request that is made regularly, with the ways to put it that
+// Assign gave it. None means any way.
+func (m *Master) DoAs(ctx context.Context, to byte, pdu []byte, buffer int, variants []Variant) (reply []byte, at time.Time, err error) {
 	if to < FirstSlave || to > LastSlave {
 		return nil, at, fmt.Errorf("genibus: device address %d: use %d to %d", to, FirstSlave, LastSlave)
 	}
@@ -146,12 +167,12 @@ func (m *Master) Do(ctx context.Context, to byte, pdu []byte, buffer int) (reply
 		return nil, at, fmt.Errorf("genibus: a request of %d bytes, with a reply of up to %d, to a device with a buffer of %d", len(pdu), ReplySize(pdu), buffer)
 	}
 	d := m.memory(to)
-	sent, turned, err := m.choose(ctx, d, pdu, buffer)
+	sent, turned, err := m.choose(ctx, d, pdu, buffer, variants)
 	if err != nil {
 		return nil, at, err
 	}
 	began := m.clk.Now()
-	reply, at, err = m.transact(ctx, d, to, sent)
+	reply, at, err = m.transact(ctx, d, to, sent, blockOf(pdu))
 	m.stats.Busy += m.clk.Now().Sub(began)
 	if err != nil {
 		return nil, at, err
@@ -163,46 +184,83 @@ func (m *Master) Do(ctx context.Context, to byte, pdu []byte, buffer int) (reply
 	return trim(pdu, sent, reply), at, nil
 }
 
-// padMost is by how many items a request is lengthened at most to look different
-// from those before it.
-const padMost = 4
-
-// choose returns the request as it is to be sent: the pending one where it is the
-// same, or one that no earlier reply fits. It waits only where nothing else is
-// left.
-func (m *Master) choose(ctx context.Context, d *memory, pdu []byte, buffer int) (sent []byte, turned bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, false, err
-	}
-	for {
-		now := m.clk.Now()
-		d.expire(now)
-		soonest := time.Time{}
-		for variant := range 2 * (padMost + 1) {
-			pad, turned := variant/2, variant%2 == 1
-			sent := padded(m.request[:0], pdu, pad)
-			if turned && !rotate(sent) {
-				continue // there is nothing to turn
-			}
-			if d.repeats(sent) {
-				return sent, turned, nil
-			}
-			if variant > 0 && !Fits(sent, buffer) {
-				continue
-			}
-			at := d.clear(shapeOf(sent), now)
-			if q := d.quietUntil(); q.After(at) {
-				at = q
-			}
-			if !at.After(now) && !d.pending {
-				return sent, turned, nil
-			}
-			if soonest.IsZero() || at.Before(soonest) {
-				soonest = at
-			}
+// pick returns how to put a request next, and the time from which on it may be
+// sent: the pending one where it is the same, or one that no earlier reply fits.
+func (m *Master) pick(d *lateness.Memory, pdu []byte, buffer int, variants []Variant, now time.Time) (best Variant, pending bool, at time.Time) {
+	var ways [2 * (padMost + 1)]Variant
+	var shapes [2 * (padMost + 1)]lateness.Shape
+	n, unanswered := 0, d.Pending()
+	eachVariant(m.request[:0], pdu, buffer, func(v Variant, sent []byte) bool {
+		if len(variants) > 0 && !slices.Contains(variants, v) {
+			return true
 		}
-		if err := m.clk.Sleep(ctx, max(soonest.Sub(now), time.Millisecond)); err != nil {
+		if unanswered != nil && bytes.Equal(sent, unanswered) {
+			best, pending = v, true
+			return false
+		}
+		ways[n], shapes[n] = v, shapeOf(sent)
+		n++
+		return true
+	})
+	if pending {
+		return best, true, now
+	}
+	i, at := d.Choose(shapes[:n], blockOf(pdu), now)
+	return ways[i], false, at
+}
+
+// choose returns the request as it is to be sent. It waits only where every way
+// to put it could be given an earlier reply.
+func (m *Master) choose(ctx context.Context, d *lateness.Memory, pdu []byte, buffer int, variants []Variant) (sent []byte, turned bool, err error) {
+	for {
+		if err := ctx.Err(); err != nil {
 			return nil, false, err
+		}
+		now := m.clk.Now()
+		d.Expire(now)
+		v, pending, at := m.pick(d, pdu, buffer, variants, now)
+		if !at.After(now) {
+			if !pending {
+				d.Abandon()
+			}
+			sent, _ := v.append(m.request[:0], pdu)
+			return sent, v.Turned, nil
+		}
+		if err := m.Overhear(ctx, at); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// Overhear waits until a time and takes in what comes meanwhile, so that the
+// lateness of a reply is measured when the reply arrives. It returns early when
+// ctx ends, within overhearStep.
+func (m *Master) Overhear(ctx context.Context, until time.Time) error {
+	const overhearStep = 20 * time.Millisecond
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now := m.clk.Now()
+		if !now.Before(until) {
+			return nil
+		}
+		step := now.Add(overhearStep)
+		if until.Before(step) {
+			step = until
+		}
+		n, err := m.line.Read(m.in[:], step)
+		for b := m.in[:n]; len(b) > 0; {
+			b = b[m.dec.Feed(b):]
+			m.sift()
+		}
+		if err != nil {
+			if !timeout(err) {
+				return fmt.Errorf("listening: %w", err)
+			}
+			for m.dec.Silence() {
+				m.sift()
+			}
 		}
 	}
 }

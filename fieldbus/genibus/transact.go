@@ -5,16 +5,18 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"penstock/fieldbus/lateness"
 )
 
 // transact sends a request once and waits for its reply.
-func (m *Master) transact(ctx context.Context, d *memory, to byte, pdu []byte) ([]byte, time.Time, error) {
+func (m *Master) transact(ctx context.Context, d *lateness.Memory, to byte, pdu []byte, block lateness.Block) ([]byte, time.Time, error) {
 	telegram := Telegram{DataRequest, to, m.address, pdu}.Append(m.sent[:0])
 	least := len(telegram) + Overhead // the shortest exchange
 	if err := m.silence(); err != nil {
 		return nil, time.Time{}, err
 	}
-	d.begin(pdu, m.clk.Now(), Wire(least+min(ReplySize(pdu), MaxPDU)))
+	d.Begin(pdu, shapeOf(pdu), block, m.clk.Now(), Wire(least+min(ReplySize(pdu), MaxPDU)))
 	sent, err := m.line.Write(telegram)
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("sending to device %d: %w", to, err)
@@ -25,7 +27,7 @@ func (m *Master) transact(ctx context.Context, d *memory, to byte, pdu []byte) (
 		return nil, time.Time{}, err
 	}
 	before := m.dec.Malformed.total()
-	reply, err := m.receive(to, pdu, telegram, sent.Add(Wire(len(telegram))+d.patience()))
+	reply, err := m.receive(to, pdu, telegram, sent.Add(Wire(len(telegram))+d.Timeout()))
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("reading from device %d: %w", to, err)
 	}
@@ -44,7 +46,7 @@ func (m *Master) transact(ctx context.Context, d *memory, to byte, pdu []byte) (
 	if Refused(to, pdu, reply) != nil {
 		m.stats.Refusals++
 	}
-	at := d.answered(m.clk.Now())
+	at := d.Answered(m.clk.Now())
 	m.sift()
 	return reply, at, nil
 }
@@ -177,7 +179,7 @@ func (m *Master) sift() {
 func (m *Master) note(t Telegram) {
 	now := m.clk.Now()
 	if t.Start == DataReply {
-		if d := m.devices[t.From]; t.To == m.address && d != nil && d.seen(t.PDU, now) {
+		if d := m.devices[t.From]; t.To == m.address && d != nil && d.Seen(func(a *lateness.Asked) bool { return Match(a.Request, t.PDU) == nil }, now) {
 			m.stats.Stale++
 			return
 		}

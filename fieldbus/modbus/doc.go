@@ -17,19 +17,20 @@
 // answer to this one, and the master hands on one register's value as
 // another's, without an error, and keeps doing so for every request that
 // follows. A device, repeater or radio that sends an answer twice does the same
-// damage without any time-out at all. This package prevents it by four rules:
+// damage without any time-out at all. This package prevents it by these rules:
 //
+//   - The shape of a planned read names its block: each is given combinations of
+//     function and byte count that no other planned read of the device has
+//     (Assign), by a register more or fewer and by the functions 03 and 04. An
+//     answer of another block then cannot match, however late it comes. Requests
+//     that are not planned take a shape that is free.
 //   - Two consecutive requests to one device never look for the same answer.
-//     Where both functions read a block, 03 and 04 take turns; elsewhere one
-//     register more is read and dropped.
 //   - After a time-out or a damaged answer the same request is repeated
 //     unchanged. A late answer to the first attempt then is an answer to this one.
-//     The value carries the time of the first attempt, because that is the
-//     earliest moment at which it can have been measured.
-//   - A request that is given up binds its device, and only that device, for a
-//     quiet window: nothing else is asked until a late answer would have come.
-//   - An attempt that stayed unanswered is remembered for as long, and no
-//     request that its answer would fit is made meanwhile.
+//     The value carries the time of the earliest attempt that it can belong to.
+//   - A shape that may still be answered is not used for a quiet window, and is
+//     avoided for five times as long; see package lateness. Other shapes, and
+//     other devices, may be asked at once.
 //
 // # How it is built
 //

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+
+	"penstock/fieldbus/lateness"
 )
 
 // The function codes of the application protocol, chapter 6, that this package
@@ -59,12 +61,6 @@ func sound(frame []byte) bool {
 	n := len(frame)
 	return n >= frameMin && crc(frame[:n-2]) == binary.LittleEndian.Uint16(frame[n-2:])
 }
-
-// shape is what tells one answer from another: the function, and those bytes
-// after it that are known before the answer comes (the byte count of a read, the
-// register and value of a write). Two requests of the same shape to one device
-// cannot tell whose answer they get.
-type shape uint64
 
 // answer describes the frame that a request asks for.
 type answer struct {
@@ -127,17 +123,20 @@ func expect(adu []byte) (answer, error) {
 	return a, nil
 }
 
-func (a *answer) shape() shape {
-	s := shape(a.function)
+// shape is what tells one answer from another: the function, and those bytes
+// after it that are known before the answer comes (the byte count of a read, the
+// register and value of a write).
+func (a *answer) shape() lateness.Shape {
+	s := lateness.Shape(a.function)
 	for i, b := range a.fixed[:a.known] {
-		s |= shape(b) << (8 * (i + 1))
+		s |= lateness.Shape(b) << (8 * (i + 1))
 	}
 	return s
 }
 
 // shapeOf is the shape of an answer that came. A frame that is no answer has one
 // that no request asks for.
-func shapeOf(frame []byte) shape {
+func shapeOf(frame []byte) lateness.Shape {
 	a := answer{function: frame[1]}
 	data := frame[2 : len(frame)-2]
 	switch a.function {

@@ -10,6 +10,7 @@ import (
 	gomodbus "github.com/goburrow/modbus"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/lateness"
 )
 
 // Functions says which functions read a block of registers.
@@ -37,6 +38,10 @@ type Request struct {
 	// wire: a read may be widened up to them. Both zero means that nothing
 	// outside the request may be read.
 	First, Last uint16
+
+	// Variants are the ways to make a planned read, the preferred first; see
+	// Assign. Empty means any way whose answer no planned read could take for its own.
+	Variants []Variant
 
 	// Attempts is how often the request is sent before Read gives up; zero
 	// means once.
@@ -70,33 +75,62 @@ type Master struct {
 // NewMaster returns a master on line.
 func NewMaster(line *fieldbus.Line) *Master { return &Master{t: NewTransporter(line)} }
 
-// SetTiming tells what is known of a device's pace.
+// SetTiming tells what is known of a device's pace beforehand.
 func (m *Master) SetTiming(address byte, timing Timing) {
-	m.t.device(address).timing = timing.withDefaults()
+	m.t.device(address).SetLimits(timing.limits())
 }
 
-// QuietUntil is when the device may be asked something else than the request
-// that it left unanswered. It is in the past when there is none. Read and Write
-// wait for this time by themselves; a scheduler that has other devices to ask
-// looks first.
-func (m *Master) QuietUntil(address byte) time.Time { return m.t.device(address).quietUntil() }
+// Learned is what the master has learnt of a device's pace; Restore takes it over
+// after a restart.
+func (m *Master) Learned(address byte) lateness.Learned { return m.t.device(address).Learned() }
 
-// OwedUntil is when the device no longer owes an answer to a request that it left
-// unanswered, or to one of several attempts. Whoever opens the line before that time,
-// and knows nothing of it, may take that answer for its own.
-func (m *Master) OwedUntil(address byte) time.Time { return m.t.device(address).owedUntil() }
+// Restore takes over what was learnt of a device's pace before a restart.
+func (m *Master) Restore(address byte, l lateness.Learned) { m.t.device(address).Restore(l) }
 
-// Quiet is how long an answer to a request to the device need be feared, beside the
-// frames' own time on the wire.
-func (m *Master) Quiet(address byte) time.Duration { return m.t.device(address).quiet() }
+// Reserve names the ways in which the planned reads of a device are made. Other
+// requests to it then use none of their shapes.
+func (m *Master) Reserve(address byte, planned []Variant) {
+	d := m.t.device(address)
+	d.reserved = make(map[lateness.Shape]bool, len(planned))
+	for _, v := range planned {
+		d.reserved[v.Shape()] = true
+	}
+}
 
-// ReplyTime is the longest that the device recently took to answer, without the
-// frames' own time on the wire; zero as long as it has not answered.
-func (m *Master) ReplyTime(address byte) time.Duration { return m.t.device(address).high }
+// ReadyAt returns the time from which on Read would not wait before it sends.
+// Read waits by itself; a scheduler that has other devices to ask looks first.
+func (m *Master) ReadyAt(r Request) time.Time {
+	d, now := m.t.device(r.Address), m.t.line.Clock().Now()
+	d.Expire(now)
+	if _, ok := d.continues(&r); ok {
+		return now
+	}
+	_, at := d.pick(&r, now)
+	return at
+}
+
+// OwedUntil returns the time until which the device may answer a request that it
+// left unanswered, or one of several attempts. Who opens the line before that
+// time, and knows nothing of it, may take that answer for its own.
+func (m *Master) OwedUntil(address byte) time.Time { return m.t.device(address).Owed() }
+
+// Quiet is how long an answer to an unanswered request is still expected, beside
+// the frames' own time on the wire.
+func (m *Master) Quiet(address byte) time.Duration { return m.t.device(address).Quiet() }
+
+// ReplyTime is how long the device takes to answer as a rule, without the frames'
+// own time on the wire; zero as long as it has not answered.
+func (m *Master) ReplyTime(address byte) time.Duration { return m.t.device(address).ReplyTime() }
 
 // Timeout is how long the device would be waited for now, without the frames'
 // own time on the wire.
-func (m *Master) Timeout(address byte) time.Duration { return m.t.device(address).patience() }
+func (m *Master) Timeout(address byte) time.Duration { return m.t.device(address).Timeout() }
+
+// Overhear waits until a time, or until ctx ends, and takes in late answers
+// meanwhile.
+func (m *Master) Overhear(ctx context.Context, until time.Time) error {
+	return m.t.Overhear(ctx, until)
+}
 
 // Client is goburrow's client for a device, for the functions that Master has
 // no method for: 01, 02, 05, 15, 22, 23. It is as safe as Master, but waits a
@@ -112,7 +146,8 @@ func (m *Master) Client(address byte) gomodbus.Client {
 }
 
 // Read reads registers into dst, which must have room for r.Count, and returns
-// the time of the first attempt: every value was measured at that time or after.
+// the earliest time at which the values can have been sampled: that of the first
+// attempt which this answer may belong to.
 //
 // An error is a *fieldbus.PortError (the port is gone), fieldbus.ErrBabble, an
 // *Exception (the device refused), ErrNoAnswer or ErrDamaged. The last two leave
@@ -126,17 +161,18 @@ func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, 
 	client := m.Client(r.Address)
 	var err error
 	for range max(1, r.Attempts) {
-		var p plan
-		if p, err = m.choose(ctx, d, &r); err != nil {
+		var v Variant
+		if v, err = m.choose(ctx, d, &r); err != nil {
 			return time.Time{}, err
 		}
 		var data []byte
-		if data, err = p.read(client); err == nil {
-			skip := int(r.Start - p.start)
+		d.block = r.block()
+		if data, err = v.read(client); err == nil {
+			skip := int(r.Start - v.Start)
 			for i := range r.Count {
 				dst[i] = binary.BigEndian.Uint16(data[2*(skip+i):])
 			}
-			return d.measured, nil
+			return d.sampled, nil
 		}
 		if !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrDamaged) {
 			break
@@ -149,11 +185,7 @@ func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, 
 // ErrNoAnswer or ErrDamaged the register may or may not have been written, and
 // the same Write continues the request.
 func (m *Master) Write(ctx context.Context, address byte, register, value uint16) error {
-	d := m.t.device(address)
-	var data [4]byte
-	binary.BigEndian.PutUint16(data[0:], register)
-	binary.BigEndian.PutUint16(data[2:], value)
-	if err := m.settle(ctx, d, writeRegister, data[:]...); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	_, err := m.Client(address).WriteSingleRegister(register, value)
@@ -162,18 +194,14 @@ func (m *Master) Write(ctx context.Context, address byte, register, value uint16
 
 // WriteMultiple writes consecutive registers with function 16, as Write does.
 func (m *Master) WriteMultiple(ctx context.Context, address byte, register uint16, values []uint16) error {
-	d := m.t.device(address)
-	data := make([]byte, 5, 5+2*len(values))
-	binary.BigEndian.PutUint16(data[0:], register)
-	binary.BigEndian.PutUint16(data[2:], uint16(len(values)))
-	data[4] = byte(2 * len(values))
+	data := make([]byte, 0, 2*len(values))
 	for _, v := range values {
 		data = binary.BigEndian.AppendUint16(data, v)
 	}
-	if err := m.settle(ctx, d, writeRegisters, data...); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := m.Client(address).WriteMultipleRegisters(register, uint16(len(values)), data[5:])
+	_, err := m.Client(address).WriteMultipleRegisters(register, uint16(len(values)), data)
 	return refusal(address, err)
 }
 

@@ -154,13 +154,13 @@ func TestDeviceCaughtRepeatingItselfIsBelievedNoMore(t *testing.T) {
 func TestUnansweredRequestIsRepeatedUnchanged(t *testing.T) {
 	s, m := newSlave(t)
 	s.play = func(n int, q []byte, done time.Time) {
-		if n >= 3 {
+		if n >= 2 {
 			s.answer(q, done, s.turnaround)
 		}
 	}
 	r := modbus.Request{Address: 9, Start: 200, Count: 10, First: 200, Last: 230}
 	dst := make([]uint16, 10)
-	for i := range 3 {
+	for i := range 2 {
 		if _, err := m.Read(ctx, r, dst); !errors.Is(err, modbus.ErrNoAnswer) {
 			t.Fatalf("read %d: %v; want ErrNoAnswer", i, err)
 		}
@@ -179,24 +179,54 @@ func TestUnansweredRequestIsRepeatedUnchanged(t *testing.T) {
 	}
 }
 
-func TestAbandonedRequestBindsItsDeviceForTheQuietWindow(t *testing.T) {
+func TestAnAbandonedRequestHoldsBackItsOwnShapeOnly(t *testing.T) {
 	s, m := newSlave(t)
 	s.play = func(n int, q []byte, done time.Time) {
 		if n > 0 {
 			s.answer(q, done, s.turnaround)
 		}
 	}
-	if err := read(t, s, m, modbus.Request{Address: 9, Start: 200, Count: 10}); !errors.Is(err, modbus.ErrNoAnswer) {
+	holding := func(start uint16, count int) modbus.Request {
+		return modbus.Request{Address: 9, Functions: modbus.Holding, Start: start, Count: count}
+	}
+	if err := read(t, s, m, holding(200, 10)); !errors.Is(err, modbus.ErrNoAnswer) {
 		t.Fatal(err)
 	}
-	if until := m.QuietUntil(9); until.Sub(s.times[0]) < time.Second {
-		t.Errorf("the device is bound for %v only", until.Sub(s.times[0]))
+	if until := m.ReadyAt(holding(300, 10)); until.Sub(s.times[0]) < time.Second {
+		t.Errorf("a request of the same shape may be made after %v", until.Sub(s.times[0]))
 	}
-	if err := read(t, s, m, modbus.Request{Address: 9, Start: 300, Count: 5}); err != nil {
+	before := s.clk.Now()
+	if err := read(t, s, m, holding(300, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if gap := s.times[1].Sub(s.times[0]); gap < time.Second {
-		t.Errorf("another request was made %v after the one that was given up", gap)
+	if gap := s.times[1].Sub(before); gap > 3*time.Millisecond {
+		t.Errorf("a request of another shape had to wait %v", gap)
+	}
+	if err := read(t, s, m, holding(300, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if gap := s.times[len(s.times)-1].Sub(s.times[0]); gap < time.Second {
+		t.Errorf("a request of the same shape was made %v after the one that was given up", gap)
+	}
+}
+
+// The answer to the first request comes again while the third is out: no rule
+// about consecutive requests helps then.
+func TestAnAnswerRepeatedOneTransactionLaterIsNotTaken(t *testing.T) {
+	for gap := 10 * time.Millisecond; gap < 240*time.Millisecond; gap += 1700 * time.Microsecond {
+		s, m := newSlave(t)
+		s.play = func(n int, q []byte, done time.Time) {
+			end := s.send(done.Add(s.turnaround), s.reply(q, done))
+			if n%3 == 0 {
+				s.send(end.Add(gap), s.reply(q, done))
+			}
+		}
+		for i := range 60 {
+			_ = read(t, s, m, modbus.Request{Address: 1, Functions: modbus.Holding, Start: 200 + uint16(i%3), Count: 1, First: 200, Last: 240, Attempts: 2})
+		}
+		if t.Failed() {
+			t.Fatalf("with an answer repeated after %v", gap)
+		}
 	}
 }
 

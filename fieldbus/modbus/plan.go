@@ -3,47 +3,47 @@ package modbus
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	gomodbus "github.com/goburrow/modbus"
+
+	"penstock/fieldbus/lateness"
 )
 
 // widest is by how many registers a read is widened at most, to look different
 // from those before it. Two bytes each are cheaper than any wait.
 const widest = 8
 
-// plan is the request on the wire that a Request is read by.
-type plan struct {
-	function     byte
-	start, count uint16
+// Variant is one way to put a read on the wire: a function, and registers that
+// hold those which are wanted.
+type Variant struct {
+	Function     byte // 3 or 4
+	Start, Count uint16
 }
 
-func (p plan) shape() shape {
-	a := answer{function: p.function, known: 1}
-	a.fixed[0] = byte(2 * p.count)
+// Shape is what the variant's answer looks like: function and byte count.
+func (v Variant) Shape() lateness.Shape {
+	a := answer{function: v.Function, known: 1}
+	a.fixed[0] = byte(2 * v.Count)
 	return a.shape()
 }
 
-func (p plan) read(client gomodbus.Client) ([]byte, error) {
-	if p.function == readInput {
-		return client.ReadInputRegisters(p.start, p.count)
-	}
-	return client.ReadHoldingRegisters(p.start, p.count)
+func (v Variant) String() string {
+	return fmt.Sprintf("function %d, %d registers from %d", v.Function, v.Count, v.Start)
 }
 
-// pendingPlan is the pending request as a plan. It serves no Request when it is
-// not a read of registers.
-func (d *device) pendingPlan() plan {
-	if f := d.request[1]; f != readHolding && f != readInput {
-		return plan{}
+func (v Variant) read(client gomodbus.Client) ([]byte, error) {
+	if v.Function == readInput {
+		return client.ReadInputRegisters(v.Start, v.Count)
 	}
-	return plan{d.request[1], binary.BigEndian.Uint16(d.request[2:]), binary.BigEndian.Uint16(d.request[4:])}
+	return client.ReadHoldingRegisters(v.Start, v.Count)
 }
 
-// serves tells whether the plan's answer holds what r asks for.
-func (p plan) serves(r *Request) bool {
-	return r.allows(p.function) &&
-		p.start <= r.Start && int(p.start)+int(p.count) >= int(r.Start)+r.Count
+// serves tells whether the variant's answer holds what r asks for.
+func (v Variant) serves(r *Request) bool {
+	return r.allows(v.Function) &&
+		v.Start <= r.Start && int(v.Start)+int(v.Count) >= int(r.Start)+r.Count
 }
 
 func (r *Request) allows(function byte) bool {
@@ -52,14 +52,14 @@ func (r *Request) allows(function byte) bool {
 		r.Functions == Input && function == readInput
 }
 
-// plans yields the ways to read r, the cheapest first: as it is, then widened
-// within its block.
-func (r *Request) plans(yield func(plan) bool) {
+// ways yields the ways to read r, the cheapest first: as it is, then widened
+// within its block by up to most registers.
+func (r *Request) ways(most int, yield func(Variant) bool) {
 	first, last := int(r.First), int(r.Last)
 	if !r.bounded() {
 		first, last = int(r.Start), int(r.Start)+r.Count-1
 	}
-	for wider := range widest + 1 {
+	for wider := range most + 1 {
 		count := r.Count + wider
 		start := int(r.Start)
 		if over := start + count - 1 - last; over > 0 {
@@ -69,70 +69,127 @@ func (r *Request) plans(yield func(plan) bool) {
 			return
 		}
 		for _, function := range [...]byte{readHolding, readInput} {
-			if r.allows(function) && !yield(plan{function, uint16(start), uint16(count)}) {
+			if r.allows(function) && !yield(Variant{function, uint16(start), uint16(count)}) {
 				return
 			}
 		}
 	}
 }
 
+// continues returns the pending request as a variant, where it serves r.
+func (d *device) continues(r *Request) (Variant, bool) {
+	p := d.Pending()
+	if p == nil || p[1] != readHolding && p[1] != readInput {
+		return Variant{}, false
+	}
+	v := Variant{p[1], binary.BigEndian.Uint16(p[2:]), binary.BigEndian.Uint16(p[4:])}
+	if !v.serves(r) {
+		return Variant{}, false
+	}
+	if len(r.Variants) == 0 {
+		return v, true
+	}
+	for _, w := range r.Variants {
+		if v == w {
+			return v, true
+		}
+	}
+	return Variant{}, false
+}
+
+// pick returns the way to make r next, and the time from which on it may be.
+func (d *device) pick(r *Request, now time.Time) (Variant, time.Time) {
+	var variants [2 * (widest + 1)]Variant
+	var shapes [2 * (widest + 1)]lateness.Shape
+	n := 0
+	add := func(v Variant) bool {
+		if n < len(variants) {
+			variants[n], shapes[n] = v, v.Shape()
+			n++
+		}
+		return n < len(variants)
+	}
+	for _, v := range r.Variants {
+		add(v)
+	}
+	if n == 0 {
+		r.ways(widest, func(v Variant) bool { return d.reserved[v.Shape()] || add(v) })
+	}
+	if n == 0 { // every way is reserved: as it is, after the quiet window
+		v := Variant{readHolding, r.Start, uint16(r.Count)}
+		if !r.allows(readHolding) {
+			v.Function = readInput
+		}
+		variants[0], shapes[0], n = v, v.Shape(), 1
+	}
+	i, at := d.Choose(shapes[:n], r.block(), now)
+	return variants[i], at
+}
+
 // choose picks how to read r so that no earlier answer fits. It repeats the
 // pending request where that serves r, and waits only where nothing else is
 // left.
-func (m *Master) choose(ctx context.Context, d *device, r *Request) (plan, error) {
-	if err := ctx.Err(); err != nil {
-		return plan{}, err
-	}
-	now := m.t.line.Clock().Now()
-	d.expire(now)
-	if d.repeatable(now) {
-		if p := d.pendingPlan(); p.serves(r) {
-			return p, nil
-		}
-	}
-	if err := m.settle(ctx, d, 0); err != nil {
-		return plan{}, err
-	}
+func (m *Master) choose(ctx context.Context, d *device, r *Request) (Variant, error) {
 	for {
-		now = m.t.line.Clock().Now()
-		d.expire(now)
-		best, soonest := plan{}, time.Time{}
-		for p := range r.plans {
-			at := d.free(p.shape(), now)
-			if !at.After(now) {
-				return p, nil
-			}
-			if soonest.IsZero() || at.Before(soonest) {
-				best, soonest = p, at
-			}
+		if err := ctx.Err(); err != nil {
+			return Variant{}, err
 		}
-		// At a block's end or at 125 registers, with one function, there is
-		// nothing wider. One register in between makes the two differ.
-		between := plan{best.function, r.Start, 1}
-		last := d.latest()
-		if r.Count > 1 && !last.open && last.shape == best.shape() && !d.free(between.shape(), now).After(now) {
-			if _, err := between.read(m.Client(r.Address)); err != nil {
-				return plan{}, refusal(r.Address, err)
-			}
+		now := m.t.line.Clock().Now()
+		d.Expire(now)
+		if v, ok := d.continues(r); ok {
+			return v, nil
+		}
+		v, at := d.pick(r, now)
+		if !at.After(now) {
+			d.Abandon()
+			return v, nil
+		}
+		if m.separate(d, r, v, now) {
 			continue
 		}
-		if err := m.t.line.Clock().Sleep(ctx, soonest.Sub(now)); err != nil {
-			return plan{}, err
+		if err := m.t.Overhear(ctx, at); err != nil {
+			return Variant{}, err
 		}
 	}
 }
 
-// settle holds a new request with this function and data back until a pending one, now given up, can no longer be answered.
-// The pending request itself may go at once.
-func (m *Master) settle(ctx context.Context, d *device, function byte, data ...byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// separate reads one register between two requests that would look alike, where
+// there is no other way to tell them apart: at a block's end or at 125 registers,
+// with one function. It tells whether it did.
+func (m *Master) separate(d *device, r *Request, v Variant, now time.Time) bool {
+	between := Variant{v.Function, r.Start, 1}
+	if r.Count == 1 || d.Pending() != nil || !d.LastIs(v.Shape()) || d.reserved[between.Shape()] ||
+		d.Clear(between.Shape(), blockOfOne(r.Start), now).After(now) {
+		return false
 	}
-	clk := m.t.line.Clock()
-	now := clk.Now()
-	d.expire(now)
-	if until := d.quietUntil(); until.After(now) && !d.repeats(now, function, data...) {
-		return clk.Sleep(ctx, until.Sub(now))
+	d.block = blockOfOne(r.Start)
+	_, err := between.read(m.Client(r.Address))
+	return err == nil
+}
+
+func blockOfOne(start uint16) lateness.Block {
+	return (&Request{Start: start, Count: 1}).block()
+}
+
+// Assign gives each of the planned reads of one device the ways to make it in
+// which its answer cannot be taken for that of another of them: no two reads share
+// a function and byte count. taken holds the shapes that are given already, and is
+// added to. Each read is given its cheapest way before any is given its second, and
+// most ways at the most. A read that is given none has to be told apart by waiting.
+func Assign(taken map[lateness.Shape]bool, reads []Request, most int) [][]Variant {
+	out := make([][]Variant, len(reads))
+	for range most {
+		for i := range reads {
+			reads[i].ways(MaxRegisters, func(v Variant) bool {
+				s := v.Shape()
+				if taken[s] || v.Count > uint16(reads[i].Count+widest) && len(out[i]) >= 2 {
+					return true
+				}
+				taken[s] = true
+				out[i] = append(out[i], v)
+				return false
+			})
+		}
 	}
-	return nil
+	return out
 }

@@ -24,7 +24,7 @@ func (m *Master) Diagnostic(ctx context.Context, address byte, sub, data uint16)
 		return 0, fmt.Errorf("modbus: device address %d: use 1 to 247", address)
 	}
 	field := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, sub), data)
-	if err := m.settle(ctx, m.t.device(address), diagnostics, field...); err != nil {
+	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	adu, err := encode(address, diagnostics, field)

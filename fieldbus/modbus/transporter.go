@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/lateness"
 )
 
 // Silence is the time that parts two frames, t3.5: 3.5 characters of 11 bits,
@@ -58,34 +59,41 @@ func (t *Transporter) device(address byte) *device {
 
 // Send sends a request and returns the frame that answers it, an exception
 // perhaps, valid until the next Send. It waits, for seconds if need be, where
-// the request could otherwise be mistaken for an earlier one.
+// the request's answer could otherwise be mistaken for an earlier one.
 func (t *Transporter) Send(adu []byte) ([]byte, error) {
 	want, err := expect(adu)
 	if err != nil {
 		return nil, err
 	}
 	d, clk := t.device(want.address), t.line.Clock()
+	block := d.block
+	if d.block = 0; block == 0 {
+		block = blockOf(adu)
+	}
 	now := clk.Now()
-	d.expire(now)
-	if free := d.clear(adu, want.shape(), now); free.After(now) {
-		if err := clk.Sleep(context.Background(), free.Sub(now)); err != nil {
-			return nil, err
+	d.Expire(now)
+	if !bytes.Equal(adu, d.Pending()) {
+		d.Abandon()
+		if free := d.Clear(want.shape(), block, now); free.After(now) {
+			if err := t.Overhear(context.Background(), free); err != nil {
+				return nil, err
+			}
+			d.Expire(clk.Now())
 		}
-		d.expire(clk.Now())
 	}
 	began := clk.Now()
-	reply, err := t.transact(d, adu, &want)
+	reply, err := t.transact(d, adu, &want, block)
 	t.line.Counters().AddBusy(clk.Now().Sub(began))
 	return reply, err
 }
 
-func (t *Transporter) transact(d *device, adu []byte, want *answer) ([]byte, error) {
+func (t *Transporter) transact(d *device, adu []byte, want *answer, block lateness.Block) ([]byte, error) {
 	if err := t.quiet(); err != nil {
 		return nil, err
 	}
 	mode, count := t.line.Mode(), t.line.Counters()
 	wire := mode.Wire(len(adu) + want.size)
-	d.begin(adu, want.shape(), t.line.Clock().Now(), wire)
+	d.Begin(adu, want.shape(), block, t.line.Clock().Now(), wire)
 	sent, err := t.line.Write(adu)
 	if err != nil {
 		return nil, fmt.Errorf("sending to device %d: %w", want.address, err)
@@ -94,7 +102,7 @@ func (t *Transporter) transact(d *device, adu []byte, want *answer) ([]byte, err
 	if err := t.nap(sent.Add(wire)); err != nil {
 		return nil, err
 	}
-	reply, err := t.receive(adu, want, sent.Add(wire+d.patience()))
+	reply, err := t.receive(adu, want, sent.Add(wire+d.Timeout()))
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +110,7 @@ func (t *Transporter) transact(d *device, adu []byte, want *answer) ([]byte, err
 	if reply.frame[1]&refused != 0 {
 		count.Exceptions.Add(1)
 	}
-	d.answered(reply.at)
+	d.sampled = d.Answered(reply.at)
 	t.sift(t.buf[t.from:t.n], nil)
 	return reply.frame, nil
 }
@@ -190,6 +198,40 @@ func (t *Transporter) receive(adu []byte, want *answer, deadline time.Time) (rec
 	return received{}, t.failure(adu, want, injured)
 }
 
+// Overhear waits until a time and takes in what comes meanwhile, so that the
+// lateness of an answer is measured when the answer arrives. It returns early when
+// ctx ends, within overhearStep.
+func (t *Transporter) Overhear(ctx context.Context, until time.Time) error {
+	const overhearStep = 20 * time.Millisecond
+	clk := t.line.Clock()
+	n := 0
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		now := clk.Now()
+		if !now.Before(until) {
+			t.sift(t.heard[:n], nil)
+			return nil
+		}
+		k, err := t.line.Read(t.heard[n:], earlier(until, now.Add(overhearStep)))
+		switch n += k; {
+		case err != nil && !errors.Is(err, fieldbus.ErrTimeout):
+			return fmt.Errorf("listening on %s: %w", t.line.Path(), err)
+		case err != nil || n == len(t.heard): // a gap ends a frame
+			t.sift(t.heard[:n], nil)
+			n = 0
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // pause is a gap that means the end of what a device had to say. It is longer
 // than 3.5 characters, because drivers and adapters deliver in pieces.
 func (t *Transporter) pause() time.Duration {
@@ -273,7 +315,7 @@ func (t *Transporter) sift(b, adu []byte) (echoed bool) {
 		case adu != nil && !echoed && bytes.Equal(frame, adu):
 			echoed = true
 			count.Echoes.Add(1)
-		case d != nil && d.seen(shapeOf(frame), now):
+		case d != nil && d.late(frame, now):
 			count.Stale.Add(1)
 		default:
 			count.Foreign.Add(1)

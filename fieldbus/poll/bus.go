@@ -78,6 +78,8 @@ type Bus struct {
 	regs     [maxRegisters]uint16
 	port     port
 	owed     bool      // devices may owe an answer to whoever polled before
+	run      int       // the number of this start among those that may be owed answers
+	begun    time.Time // when the bus began to run
 	last     time.Time // when the loop last looked at the clock
 	paced    bool      // a device's pace has changed since planned was reckoned
 
@@ -140,6 +142,9 @@ func NewBus(cfg Config, deps Deps) (*Bus, error) {
 	}
 	b.fit()
 	b.catalogue()
+	for _, d := range b.devices {
+		b.reserve(d)
+	}
 	return b, nil
 }
 
@@ -164,7 +169,7 @@ func (b *Bus) add(dev Device) error {
 			return fmt.Errorf("the ID %q is taken by the device at address %d", dev.ID, other.Address)
 		}
 	}
-	d := &device{Device: dev, state: Unknown, blocks: slices.Clone(dev.Profile.Blocks)}
+	d := &device{Device: dev, state: Unknown, shapes: newShapes(), mode: b.line.Mode(), blocks: slices.Clone(dev.Profile.Blocks)}
 	d.pump = telemetry.Pump{ID: dev.ID, Name: dev.Name, Family: dev.Profile.Name, Bus: b.name, Address: dev.Address}
 	for _, it := range dev.Profile.Items { // sorted by period
 		if n := len(d.groups); n == 0 || d.groups[n-1].period != it.Period {
@@ -266,13 +271,10 @@ func (b *Bus) cost(d *device) cost {
 		turnaround = assumedTurnaround
 	}
 	if diff := max(turnaround-d.pace, d.pace-turnaround); diff > d.pace/4+time.Millisecond {
-		d.pace, d.plans = turnaround, nil
+		d.pace, d.narrowed = turnaround, nil
 		b.paced = true
 	}
-	if b.geni != nil {
-		return geniCost(d.pace)
-	}
-	return modbusCost(b.line.Mode(), d.pace)
+	return d.costOf(d.pace)
 }
 
 // catalogue lists the groups, once the periods are known.

@@ -195,12 +195,6 @@ func (b *Bus) nextCommand(now time.Time) (next *order) {
 			continue
 		}
 		taken[o.d] = true
-		if o.tries == 0 && o.d.failures < deadAfter {
-			// Another request than the one that was left unanswered.
-			if q := b.pace().QuietUntil(byte(o.d.Address)); q.After(o.at) {
-				o.at = q
-			}
-		}
 		if next == nil && !o.at.After(now) {
 			next = o
 		}

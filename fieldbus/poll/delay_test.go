@@ -10,10 +10,9 @@ import (
 	"penstock/internal/telemetry"
 )
 
-// TestADeviceThatWaitsOnPurposeIsNotDead: a module whose SlaveMinimumReplyDelay is
-// two seconds is read when that is known, and counts as dead when it is not, which
-// shows that the test can fail.
-func TestADeviceThatWaitsOnPurposeIsNotDead(t *testing.T) {
+// TestASlowDeviceIsNotDead: a module whose SlaveMinimumReplyDelay is two seconds is
+// read, whether that is known beforehand or has to be learnt.
+func TestASlowDeviceIsNotDead(t *testing.T) {
 	const wait = 2 * time.Second
 	for _, known := range []bool{true, false} {
 		p := epump(t)
@@ -46,7 +45,7 @@ func TestADeviceThatWaitsOnPurposeIsNotDead(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if state := bus.Status().Devices[0].State; known != (good > 100) || known != (state == OK) {
+		if state := bus.Status().Devices[0].State; good < 100 || state != OK {
 			t.Errorf("known %v: %d good readings, the device is %s", known, good, state)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"penstock/fieldbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/telemetry"
 )
@@ -28,14 +29,18 @@ const attempts = 2
 type device struct {
 	Device
 	pump   telemetry.Pump
-	groups []*group // the shortest period first
+	mode   fieldbus.Mode // of the line
+	groups []*group      // the shortest period first
 	items  []item
 	geni   *geniDevice     // nil on Modbus
 	blocks []profile.Block // the profile's, cut where the device refused a read
 	spans  []span
-	plans  map[set][]frame
+	plans  map[planKey][]frame
+	shapes *shapes
+	// what plan returned for what was due, at the present pace
+	narrowed map[set][]frame
 
-	pace   time.Duration // the turnaround that plans is made for
+	pace   time.Duration // the turnaround that narrowed is made for
 	read   []time.Time   // when each item was read last
 	missed int           // slots of the fastest group in a row that came too late
 
@@ -65,22 +70,17 @@ type item struct {
 	series int // in the group; -1: not reported
 }
 
-// maxPlans bounds how many plans a device remembers. In the ordinary course
-// there are a handful: one for each combination of groups that fall due
-// together, and what is left of it after each frame.
+// maxPlans bounds for how many sets of due items a device remembers the frames. In
+// the ordinary course there are a handful: one for each combination of groups that
+// fall due together, and what is left of it after each frame.
 const maxPlans = 256
 
-// plan returns the frames that read the due items.
-func (d *device) plan(due set, c cost) []frame {
-	if frames, ok := d.plans[due]; ok {
-		return frames
+// costOf is what reading the device takes at this turnaround.
+func (d *device) costOf(turnaround time.Duration) cost {
+	if d.geni != nil {
+		return geniCost(turnaround)
 	}
-	if d.plans == nil || len(d.plans) >= maxPlans {
-		d.plans = map[set][]frame{}
-	}
-	frames := d.frames(due, c)
-	d.plans[due] = frames
-	return frames
+	return modbusCost(d.mode, turnaround)
 }
 
 // frames plans what reads the due items, by the rules of the device's protocol.
@@ -202,14 +202,14 @@ func (d *device) forget() {
 func (d *device) refuse(f *frame) (alone bool) {
 	low, high := 1<<30, 0 // the registers that items of the frame need
 	for i, s := range d.spans {
-		if f.items.has(i) {
+		if f.all.has(i) {
 			low, high = min(low, s.first), max(high, s.last)
 		}
 	}
 	// Cut in the middle, but not through an item.
 	cut, alone := low, true
 	for i, s := range d.spans {
-		if f.items.has(i) && s.first > low && (alone || abs(2*s.first-low-high) < abs(2*cut-low-high)) {
+		if f.all.has(i) && s.first > low && (alone || abs(2*s.first-low-high) < abs(2*cut-low-high)) {
 			if !d.through(s.first) {
 				cut, alone = s.first, false
 			}

@@ -12,17 +12,20 @@ import (
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/genibus"
+	"penstock/fieldbus/lateness"
 	"penstock/fieldbus/profile"
 	"penstock/internal/telemetry"
 )
 
 // pacer is what a bus asks any protocol's master about a device's pace.
 type pacer interface {
-	QuietUntil(address byte) time.Time
 	OwedUntil(address byte) time.Time
 	Quiet(address byte) time.Duration
 	Timeout(address byte) time.Duration
 	ReplyTime(address byte) time.Duration
+	Overhear(ctx context.Context, until time.Time) error
+	Learned(address byte) lateness.Learned
+	Restore(address byte, l lateness.Learned)
 }
 
 // pace is the pacer of the bus's protocol.
@@ -37,6 +40,8 @@ func (b *Bus) pace() pacer {
 type geniMaster interface {
 	pacer
 	Do(ctx context.Context, to byte, pdu []byte, buffer int) ([]byte, time.Time, error)
+	DoAs(ctx context.Context, to byte, pdu []byte, buffer int, variants []genibus.Variant) ([]byte, time.Time, error)
+	ReadyAt(address byte, pdu []byte, buffer int, variants []genibus.Variant) time.Time
 	Collect(ctx context.Context, to byte, class genibus.Class, op genibus.Operation, ids []byte, buffer int, each func(id byte, data []byte)) ([]byte, error)
 	Spoken(address byte) time.Time
 	Stats() genibus.Stats
@@ -80,8 +85,10 @@ var errReplan = errors.New("the plan has changed")
 
 // geniFrame is a frame of GENIbus: one telegram.
 type geniFrame struct {
-	pdu   []byte
-	picks []pick
+	pdu      []byte
+	variants []genibus.Variant // the ways to put it on the wire
+	picks    []pick
+	size     int // of request and reply, their framing excepted
 }
 
 // pick says where an item's bytes are in a reply that refuses nothing.
@@ -96,7 +103,7 @@ const spare = 2
 
 // geniCost is the cost of telegrams to a device that takes turnaround.
 func geniCost(turnaround time.Duration) cost {
-	return cost{char: genibus.Wire(1), frame: genibus.Wire(2*genibus.Overhead) + genibus.Gap + turnaround}
+	return cost{char: genibus.Wire(1), frame: genibus.Wire(2*genibus.Overhead) + genibus.Gap + turnaround, turnaround: turnaround, geni: true}
 }
 
 // packing is a telegram that is being filled.
@@ -187,7 +194,8 @@ func planGeni(items []item, known []geniKnown, buffer int, due set, c cost) []fr
 
 // frame is the telegram as it is sent, and where its reply has what.
 func (p *packing) frame(items []item, c cost) frame {
-	f := frame{geni: &geniFrame{}, cost: c.frame + time.Duration(p.request+p.reply)*c.char}
+	f := frame{geni: &geniFrame{size: p.request + p.reply}}
+	f.cost = c.of(&f)
 	first := map[genibus.Class]int{} // where the reply's data of the class begins
 	at := 0
 	for _, class := range p.order {
@@ -221,7 +229,7 @@ func (b *Bus) readGeni(ctx context.Context, d *device, f *frame, put func(i int,
 		d.putAbsent(put)
 		return b.clk.Now(), errReplan
 	}
-	reply, at, err := b.geni.master.Do(ctx, byte(d.Address), f.geni.pdu, d.geni.buffer)
+	reply, at, err := b.geni.master.DoAs(ctx, byte(d.Address), f.geni.pdu, d.geni.buffer, rotated(f.geni.variants, b.starting(), b.run))
 	if err != nil {
 		return at, err
 	}
@@ -229,6 +237,9 @@ func (b *Bus) readGeni(ctx context.Context, d *device, f *frame, put func(i int,
 		return at, b.leaveOut(ctx, d, f, bytes.Clone(reply), put)
 	}
 	for _, p := range f.geni.picks {
+		if !f.items.has(p.item) {
+			continue
+		}
 		value := b.geni.bytes[:len(p.at)]
 		for k, from := range p.at {
 			value[k] = reply[from]
@@ -483,9 +494,6 @@ func (b *Bus) lonely(now time.Time) (next *device, at time.Time) {
 			continue
 		}
 		due := b.geni.master.Spoken(byte(d.Address)).Add(awake)
-		if q := b.geni.master.QuietUntil(byte(d.Address)); q.After(due) && d.pending == nil {
-			due = q
-		}
 		if next == nil || due.Before(at) {
 			next, at = d, due
 		}
@@ -500,11 +508,11 @@ func (b *Bus) keepAwake(ctx context.Context, now time.Time) bool {
 	if d == nil || at.After(now) {
 		return false
 	}
-	pdu := []byte(nil)
-	if d.pending != nil && d.geni.surveyed {
-		pdu = d.pending.geni.pdu // it continues what was left unanswered
+	pdu, variants := []byte(nil), []genibus.Variant(nil)
+	if d.pending != nil && d.geni.surveyed { // it continues what was left unanswered
+		pdu, variants = d.pending.geni.pdu, rotated(d.pending.geni.variants, b.starting(), b.run)
 	}
-	_, _, err := b.geni.master.Do(ctx, byte(d.Address), pdu, d.geni.buffer)
+	_, _, err := b.geni.master.DoAs(ctx, byte(d.Address), pdu, d.geni.buffer, variants)
 	b.account()
 	after := b.clk.Now()
 	switch faultOf(err) {

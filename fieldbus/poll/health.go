@@ -46,7 +46,9 @@ func (b *Bus) unanswered(d *device, f *frame, err error, now time.Time) {
 // refused takes in that a device will not have a frame read.
 func (b *Bus) refused(d *device, f *frame, err error) {
 	d.pending, d.tries = nil, 0
-	if !d.refuse(f) {
+	alone := d.refuse(f)
+	b.reserve(d)
+	if !alone {
 		return // what was due is due still, in smaller frames
 	}
 	var points []string

@@ -131,7 +131,7 @@ func TestALostFrameIsAskedForAgainAtOnce(t *testing.T) {
 			if read.err == nil {
 				continue
 			}
-			if again := r.m.reads[i+1]; again.Request != read.Request || again.err != nil {
+			if again := r.m.reads[i+1]; !same(again.Request, read.Request) || again.err != nil {
 				t.Fatalf("after the lost frame came %+v", again)
 			}
 			for _, x := range r.readings {

@@ -15,30 +15,18 @@ import (
 
 // master is what a bus needs of a protocol master; *modbus.Master is one. Its
 // obligations: a transaction in flight is finished even when ctx ends; after
-// ErrNoAnswer and ErrDamaged the same request may be repeated at once, and
-// another one to the same address waits until QuietUntil.
+// ErrNoAnswer and ErrDamaged the same request may be repeated at once; ReadyAt
+// tells from when on another one may be made.
 type master interface {
 	Read(ctx context.Context, r modbus.Request, dst []uint16) (time.Time, error)
 	Write(ctx context.Context, address byte, register, value uint16) error
-	QuietUntil(address byte) time.Time
-	OwedUntil(address byte) time.Time
-	Quiet(address byte) time.Duration
-	Timeout(address byte) time.Duration
-	ReplyTime(address byte) time.Duration
+	pacer
+	ReadyAt(r modbus.Request) time.Time
+	Reserve(address byte, planned []modbus.Variant)
 	SetTiming(address byte, t modbus.Timing)
 }
 
 var _ master = (*modbus.Master)(nil)
-
-// request is a frame as the master takes it.
-func (d *device) request(f *frame) modbus.Request {
-	b := d.blocks[f.block]
-	return modbus.Request{
-		Address: byte(d.Address), Functions: functions(b.Functions),
-		Start: d.Profile.Wire(f.start), Count: f.count,
-		First: d.Profile.Wire(b.First), Last: d.Profile.Wire(b.Last),
-	}
-}
 
 func functions(f profile.Functions) modbus.Functions {
 	switch f {
@@ -66,7 +54,7 @@ func (b *Bus) read(ctx context.Context, d *device, f *frame, put func(i int, raw
 		return b.readGeni(ctx, d, f, put)
 	}
 	regs := b.regs[:f.count]
-	at, err := b.master.Read(ctx, d.request(f), regs)
+	at, err := b.master.Read(ctx, b.request(d, f), regs)
 	if err != nil {
 		return at, err
 	}

@@ -45,7 +45,7 @@ func TestAnAnswerOwedToWhoeverWasKilledIsNotTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if waits {
-			bus.Owed()
+			bus.Owed(0)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -122,7 +122,7 @@ func TestAStopInOrderLeavesNoAnswerOwed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if owed {
-			bus.Owed()
+			bus.Owed(0)
 			cancel()
 		}
 		if err := bus.Run(ctx, func(telemetry.Reading) {}); err != nil {

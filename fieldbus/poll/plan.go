@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 )
 
@@ -31,8 +32,10 @@ func (s *set) union(o set) {
 
 // cost is what reading takes of the bus's time.
 type cost struct {
-	char  time.Duration // one character
-	frame time.Duration // a frame that carries no register: its 13 characters, the silence, the turnaround
+	char       time.Duration // one character
+	frame      time.Duration // a frame that carries no register: its 13 characters, the silence, the turnaround
+	turnaround time.Duration
+	geni       bool
 }
 
 // Of the frames of a Modbus read: address, function, start, count and CRC of
@@ -42,7 +45,7 @@ const readOverhead = 8 + 5
 // modbusCost is the cost of a read on a line of this mode, from a device that
 // takes turnaround to begin its answer.
 func modbusCost(mode fieldbus.Mode, turnaround time.Duration) cost {
-	return cost{char: mode.Wire(1), frame: mode.Wire(readOverhead) + silence(mode) + turnaround}
+	return cost{char: mode.Wire(1), frame: mode.Wire(readOverhead) + silence(mode) + turnaround, turnaround: turnaround}
 }
 
 // silence is what parts two frames: 3.5 characters, above 19200 baud 1.75 ms
@@ -57,11 +60,21 @@ func silence(mode fieldbus.Mode) time.Duration {
 // read is the cost of reading n registers.
 func (c cost) read(n int) time.Duration { return c.frame + time.Duration(2*n)*c.char }
 
+// of is the cost of a frame.
+func (c cost) of(f *frame) time.Duration {
+	if f.geni != nil {
+		return c.frame + time.Duration(f.geni.size)*c.char
+	}
+	return c.read(f.count)
+}
+
 // frame is one request: consecutive registers within one block.
 type frame struct {
 	block, start, count int // printed register numbers
-	items               set
+	items               set // that it is read for
+	all                 set // that it holds
 	cost                time.Duration
+	modbus              []modbus.Variant // the ways to put it on the wire
 
 	geni *geniFrame // on GENIbus, instead of block, start and count
 }

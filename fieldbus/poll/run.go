@@ -73,8 +73,9 @@ func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 // Owed says that another program has just polled the line and was killed, such as
 // ourselves a moment ago: a device may owe it an answer, which could be taken for the
 // answer to our first request. Run then asks nothing for as long as one is to be
-// feared. It is called before Run.
-func (b *Bus) Owed() { b.owed = true }
+// feared, and for a while puts its requests as the run before did not. run counts
+// such starts: it differs from that of the one before. Owed is called before Run.
+func (b *Bus) Owed(run int) { b.owed, b.run = true, run }
 
 // debt is how long an answer that is owed may take.
 func (b *Bus) debt() time.Duration {
@@ -101,7 +102,7 @@ func (b *Bus) settle(ctx context.Context) {
 }
 
 func (b *Bus) begin(now time.Time) {
-	b.last = now
+	b.last, b.begun = now, now
 	for _, d := range b.devices {
 		for _, g := range d.groups {
 			g.start(now)
@@ -312,13 +313,15 @@ func (b *Bus) pick(now time.Time) (best *device) {
 // ready is when a device with due items may be asked.
 func (b *Bus) ready(d *device, now time.Time) time.Time {
 	at := d.notBefore
-	if d.pending == nil {
-		if q := b.pace().QuietUntil(byte(d.Address)); q.After(at) {
-			at = q
-		}
+	f := d.frame(b.cost(d))
+	if f == nil {
+		return at
+	}
+	if t := b.readyAt(d, f); t.After(at) {
+		at = t
 	}
 	if d.failures > 0 || d.tries > 0 {
-		if t := b.budget.when(b.frameTimeout(d, d.frame(b.cost(d))), now); t.After(at) {
+		if t := b.budget.when(b.frameTimeout(d, f), now); t.After(at) {
 			at = t
 		}
 	}
@@ -448,9 +451,24 @@ func (b *Bus) sleep(ctx context.Context, now time.Time) {
 	}
 	b.wake = cancel
 	b.mu.Unlock()
-	// At least a moment, so that a clock that stands still cannot spin.
-	_ = b.clk.Sleep(ctx, max(until.Sub(now), 100*time.Microsecond))
+	b.wait(ctx, now, until)
 	b.mu.Lock()
 	b.wake = nil
 	b.mu.Unlock()
+}
+
+// wait waits until a time, and listens meanwhile where a device owes an answer.
+func (b *Bus) wait(ctx context.Context, now, until time.Time) {
+	owed := false
+	for _, d := range b.devices {
+		owed = owed || b.pace().OwedUntil(byte(d.Address)).After(now)
+	}
+	if !owed || !b.port.open {
+		// At least a moment, so that a clock that stands still cannot spin.
+		_ = b.clk.Sleep(ctx, max(until.Sub(now), 100*time.Microsecond))
+		return
+	}
+	if err := b.pace().Overhear(ctx, until); err != nil && ctx.Err() == nil {
+		b.lineFailed(err, b.clk.Now())
+	}
 }

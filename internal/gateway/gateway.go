@@ -208,7 +208,7 @@ func (g *Gateway) openQueue() (err error) {
 	}
 	if g.queue.Again() && !found.Clean {
 		for _, bus := range g.buses {
-			bus.Owed() // the gateway was killed a moment ago, perhaps while it asked
+			bus.Owed(0) // the gateway was killed a moment ago, perhaps while it asked
 		}
 	}
 	for _, gap := range found.Gaps {
