@@ -10,10 +10,10 @@ const (
 )
 
 // budget bounds the time that is spent on devices that do not answer. Time that
-// passes is income at the set share; a request that nobody answers is paid from
-// it. A request to a device that did not answer the last one is made only when
-// it can be paid. So over any time the share is kept, but for what devices cost
-// that were good until then: that is a debt, and is paid back first.
+// passes is income at the set share; a request that such a device does not answer
+// is paid from it, and is made only when it can be paid. A device that answers at
+// least a quarter of its requests is alive (health), and its retries cost the
+// budget nothing: otherwise a few disturbed frames would silence a living pump.
 type budget struct {
 	share   float64
 	balance time.Duration

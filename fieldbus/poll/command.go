@@ -260,8 +260,7 @@ func (b *Bus) step(ctx context.Context, o *order) {
 		o.tries = 0
 		b.answered(d, now, true)
 	case silent:
-		b.budget.pay(now.Sub(before))
-		b.meter.dead += now.Sub(before)
+		b.spent(d, now.Sub(before))
 		if o.tries++; o.tries < commandAttempts {
 			return
 		}

@@ -9,20 +9,20 @@ import (
 	"penstock/internal/telemetry"
 )
 
-// After this many cycles in a row without an answer a device counts as dead.
+// After this many frames in a row without an answer a device counts as dead.
 const deadAfter = 3
 
 // The penalty of a device that does not answer: how long it is left alone after
-// a failed cycle. It doubles from the second one on.
+// a frame was given up. It doubles from the second one on.
 const (
 	penaltyFirst = time.Second
 	penaltyMost  = time.Minute
 )
 
-// attempts is how often a request of a poll is sent before its cycle is given
-// up. A device that answered before deserves a second chance: a disturbed frame
-// is the usual reason.
-const attempts = 2
+// attempts is how often a frame is asked for before it is given up, where the
+// device is alive: a disturbed frame is the usual reason. One that is not is asked
+// once.
+const attempts = 4
 
 // device is what a bus knows of one of its pumps. It belongs to the goroutine
 // that runs the bus, but for the part below mu's name.
@@ -49,7 +49,8 @@ type device struct {
 	tries   int    // of pending
 
 	notBefore time.Time // leave the device alone until then
-	failures  int       // cycles in a row without an answer
+	failures  int       // frames in a row that were given up
+	health    health    // how many of its requests it answers
 	counter   counter   // of the module's contact with its pump
 
 	// Guarded by Bus.mu: what Status shows.
@@ -176,13 +177,35 @@ func intersect(a, b set) bool {
 	return false
 }
 
-// penalty is how long the device is left alone after its failures.
+// penalty is how long the device is left alone after its failures. One that is
+// alive is not: what disturbs it disturbs one frame at a time.
 func (d *device) penalty() time.Duration {
-	if d.failures < 2 {
+	if d.failures < 2 || d.health.alive() {
 		return 0
 	}
 	p := penaltyFirst << min(d.failures-2, 10)
 	return min(p, penaltyMost)
+}
+
+// health is the share of requests that a device answered lately, smoothed over
+// about eight of them. Whether a device pays for its retries from the budget of
+// those that do not answer depends on it alone.
+type health float64
+
+const (
+	healthWeight = 1.0 / 8
+	healthLeast  = 0.25 // of a device that is alive
+)
+
+func (h health) alive() bool { return h >= healthLeast }
+
+// note takes in whether a request was answered.
+func (h *health) note(answered bool) {
+	is := health(0)
+	if answered {
+		is = 1
+	}
+	*h += (is - *h) * healthWeight
 }
 
 // forget forgets what the device was found not to have.

@@ -33,10 +33,14 @@
 // # Pumps that do not answer
 //
 // Waiting for nobody is what takes most of a bus's time when a pump is switched
-// off. After a failed cycle a pump is left alone for a time that doubles with
-// each failure, up to a minute; and all requests to pumps that failed before
+// off. Each pump has a health: the share of its requests that it answered lately.
+// A pump that answers at least a quarter of them is alive: a frame that it does not
+// answer is asked for again at once, up to four times, and costs nothing but its
+// own values when it is given up. A pump that is not alive is left alone for a time
+// that doubles with each failure, up to a minute, and all requests to such pumps
 // are paid from a budget, by default a tenth of the bus's time. So 31 dead pumps
-// cannot disturb the one that lives.
+// cannot disturb the one that lives. The rules are in health.go, device.go
+// (penalty) and budget.go.
 //
 // # Pumps that seem to answer
 //

@@ -517,8 +517,7 @@ func (b *Bus) keepAwake(ctx context.Context, now time.Time) bool {
 	after := b.clk.Now()
 	switch faultOf(err) {
 	case silent:
-		b.budget.pay(after.Sub(now))
-		b.meter.dead += after.Sub(now)
+		b.spent(d, after.Sub(now))
 	case lineFault:
 		if ctx.Err() == nil {
 			b.lineFailed(err, after)

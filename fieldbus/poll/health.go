@@ -18,6 +18,10 @@ func (b *Bus) answered(d *device, now time.Time, good bool) {
 		}
 	}
 	d.failures, d.notBefore = 0, time.Time{}
+	d.health.note(true)
+	if d.lastGood.IsZero() {
+		d.health = max(d.health, 2*healthLeast) // one answer is all that is known
+	}
 	b.mu.Lock()
 	if good {
 		d.lastGood = now
@@ -26,18 +30,32 @@ func (b *Bus) answered(d *device, now time.Time, good bool) {
 	b.setState(d, now, "")
 }
 
+// spent takes in how long a request took that nobody answered. A device that is
+// alive does not pay for it.
+func (b *Bus) spent(d *device, took time.Duration) {
+	b.meter.dead += took
+	if !d.health.alive() {
+		b.budget.pay(took)
+	}
+}
+
 // unanswered takes in that a device gave no sound answer to a frame.
 func (b *Bus) unanswered(d *device, f *frame, err error, now time.Time) {
+	d.health.note(false)
 	d.pending, d.tries = f, d.tries+1
-	if d.failures == 0 && d.tries < attempts && !d.lastGood.IsZero() {
-		return // asked again as soon as it can be paid
+	if d.health.alive() && d.tries < attempts {
+		return // asked again at once
 	}
 	d.pending, d.tries = nil, 0
 	d.failures++
 	d.notBefore = now.Add(d.penalty())
-	for _, g := range d.groups {
-		if !g.early { // what is read ahead of the first slot is read when the device answers
-			b.miss(d, g)
+	if d.health.alive() {
+		b.giveUp(d, f.items) // the other frames may fare better
+	} else {
+		for _, g := range d.groups {
+			if !g.early { // what is read ahead of the first slot is read when the device answers
+				b.miss(d, g)
+			}
 		}
 	}
 	b.setState(d, now, failureText(err, d.failures, b.line.Mode()))

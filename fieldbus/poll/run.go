@@ -320,7 +320,7 @@ func (b *Bus) ready(d *device, now time.Time) time.Time {
 	if t := b.readyAt(d, f); t.After(at) {
 		at = t
 	}
-	if d.failures > 0 || d.tries > 0 {
+	if !d.health.alive() && (d.failures > 0 || d.tries > 0) {
 		if t := b.budget.when(b.frameTimeout(d, f), now); t.After(at) {
 			at = t
 		}
@@ -364,8 +364,7 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 		d.pending, d.tries = nil, 0
 		b.giveUp(d, f.items)
 	case silent:
-		b.budget.pay(now.Sub(before))
-		b.meter.dead += now.Sub(before)
+		b.spent(d, now.Sub(before))
 		b.unanswered(d, f, err, now)
 	default:
 		d.pending, d.tries = nil, 0
