@@ -11,6 +11,7 @@ import (
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/genibus"
+	"penstock/fieldbus/lateness"
 	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/clock"
@@ -41,6 +42,9 @@ type Device struct {
 	// ReplyDelay is what this device has been set to wait before each answer; 0: what
 	// its profile says.
 	ReplyDelay time.Duration
+	// Learned is what Bus.Learned said of this device before a restart; nil: nothing
+	// is known, and the device is held to be late for a while.
+	Learned *lateness.Learned
 }
 
 // Deps is what a bus is handed.
@@ -188,6 +192,10 @@ func (b *Bus) add(dev Device) error {
 	} else {
 		d.locate()
 	}
+	if dev.Learned != nil {
+		d.learned = *dev.Learned
+		b.pace().Restore(byte(dev.Address), d.learned)
+	}
 	b.devices = append(b.devices, d)
 	b.pumps = append(b.pumps, d.pump)
 	if b.geni == nil {
@@ -297,6 +305,18 @@ func (b *Bus) catalogue() {
 			}
 		}
 	}
+}
+
+// Learned is what is known of the devices' pace, by address: what is to be handed
+// in as Device.Learned after a restart.
+func (b *Bus) Learned() map[int]lateness.Learned {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make(map[int]lateness.Learned, len(b.devices))
+	for _, d := range b.devices {
+		all[d.Address] = d.learned
+	}
+	return all
 }
 
 // Pumps are the bus's pumps, in the order of the configuration.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/lateness"
 	"penstock/fieldbus/profile"
 	"penstock/internal/telemetry"
 )
@@ -56,6 +57,7 @@ type device struct {
 	// Guarded by Bus.mu: what Status shows.
 	failed    int // failures
 	replyTime time.Duration
+	learned   lateness.Learned
 	state     State
 	since     time.Time
 	lastGood  time.Time

@@ -105,6 +105,7 @@ func (b *Bus) setState(d *device, now time.Time, problem string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d.problem, d.failed, d.replyTime = problem, d.failures, b.pace().ReplyTime(byte(d.Address))
+	d.learned = b.pace().Learned(byte(d.Address))
 	if d.state == state {
 		return
 	}

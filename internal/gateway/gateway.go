@@ -74,6 +74,8 @@ type Gateway struct {
 	queue     *stamp.Queue
 	buses     []*poll.Bus
 	offsets   []int // of each bus's first group in the catalogue
+	paces     *paces
+	pumpKeys  []map[int]string // of each bus's pumps in paces, by address
 	recorder  *recorder
 	rescaling sync.Mutex // one bus at a time puts its scales into force
 	herald    *herald
@@ -100,6 +102,7 @@ func New(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.furnish()
+	g.paces = openPaces(disk.OS, filepath.Join(o.State, "state"), o.Log)
 	catalogue, err := g.makeBuses()
 	if err != nil {
 		return nil, err
@@ -150,13 +153,18 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 			return nil, fmt.Errorf("%s: %w", b.Name, err)
 		}
 		cfg := poll.Config{Name: b.Name, Port: b.Port, Mode: m, Protocol: profile.Protocol(b.Protocol)}
+		keys := map[int]string{}
 		for _, p := range b.Pumps {
 			family, err := findProfile(g.opts.Families, p.Profile)
 			if err != nil {
 				return nil, err
 			}
-			cfg.Devices = append(cfg.Devices, poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay})
+			device := poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay}
+			keys[p.Address] = pumpKey(b.Port, device)
+			device.Learned = g.paces.of(keys[p.Address])
+			cfg.Devices = append(cfg.Devices, device)
 		}
+		g.pumpKeys = append(g.pumpKeys, keys)
 		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.steady, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
 		if err != nil {
 			return nil, err
@@ -207,8 +215,9 @@ func (g *Gateway) openQueue() (err error) {
 		return fmt.Errorf("the queue: %w", err)
 	}
 	if g.queue.Again() && !found.Clean {
+		run := g.paces.begin()
 		for _, bus := range g.buses {
-			bus.Owed(0) // the gateway was killed a moment ago, perhaps while it asked
+			bus.Owed(run) // the gateway was killed a moment ago, perhaps while it asked
 		}
 	}
 	for _, gap := range found.Gaps {
@@ -233,6 +242,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	sessionCtx, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	polling := start(func() { g.poll(ctx) })
+	learning := start(func() { g.paces.keep(g.steady, g.learned, polling) })
 	recording := start(func() { g.recorder.run(ctx, polling) })
 	heralding := start(func() { g.herald.run(ctx, polling) })
 	commanding := start(func() { g.commands.Run(ctx) })
@@ -267,6 +277,7 @@ func (g *Gateway) Run(ctx context.Context, socket string) error {
 	stop(err)
 	<-searching
 	<-recording
+	<-learning
 	<-heralding
 	<-commanding
 	select {
