@@ -211,6 +211,12 @@ func TestAReplyCarriesAReadyForSendByte(t *testing.T) {
 		}
 		places[at] = true
 	}
+	mixed := newWire(t, withFaults(c, "ready=1,foreign=1"))
+	for range 20 {
+		if got := mixed.ask(telegram(148, 149)); len(got) != 2*(len(plain)+1) {
+			t.Fatalf("% x; want another unit's reply and the reply, each with the byte", got)
+		}
+	}
 	if !places[0] || !places[4] || len(places) != 2 {
 		t.Errorf("the byte stood at %v of the PDU; want before the APDU and behind it", places)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"penstock/fieldbus/pumpsim/fault"
 	"penstock/fieldbus/pumpsim/geni"
 	"penstock/fieldbus/pumpsim/physics"
 	"penstock/fieldbus/pumpsim/rtu"
@@ -112,6 +113,13 @@ func (s *Simulator) AddPump(o PumpOptions) (*Pump, error) {
 	s.bus.units = append(s.bus.units, unit)
 	s.pumps = append(s.pumps, p)
 	return p, nil
+}
+
+// SetFaults replaces what goes wrong on the line from the next request on.
+func (s *Simulator) SetFaults(rules []fault.Rule, seed int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bus.dice = fault.NewDice(rules, seed)
 }
 
 // Pumps are those on the line, in the order in which they were added.

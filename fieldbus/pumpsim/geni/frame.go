@@ -114,6 +114,10 @@ const maxTelegram = 258
 func Scramble(telegram []byte, random func() byte) []byte {
 	b := append([]byte(nil), telegram[:len(telegram)-2]...)
 	for pdu := b[before:]; len(pdu) >= 2; {
+		if pdu[0] == readyForSend {
+			pdu = pdu[1:]
+			continue
+		}
 		n := 2 + int(pdu[1]&0x3F)
 		for i := 2; i < n; i++ {
 			pdu[i] = random()
