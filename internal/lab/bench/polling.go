@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"syscall"
 	"time"
 
 	"penstock/fieldbus"
+	"penstock/fieldbus/lateness"
 	"penstock/fieldbus/linetest"
 	"penstock/fieldbus/poll"
 	"penstock/fieldbus/profile"
@@ -30,6 +32,12 @@ type polling struct {
 	sim      *pumpsim.Simulator
 	pumps    []polledPump
 	devices  []poll.Device
+
+	// What a gateway keeps on disk of what was learnt, and from where (poll.Bus.Learned).
+	runs    int
+	learned map[int]lateness.Learned
+	keepAt  time.Time // when it is next kept
+	bus     *poll.Bus // that runs
 
 	stopAt time.Time // when the bus that runs is stopped in order
 	killAt time.Time // when it is killed; zero: never
@@ -103,14 +111,22 @@ func (p *polling) run(ctx context.Context, d time.Duration, kill, again bool) (e
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	p.stop = stop
-	bus, err := poll.NewBus(poll.Config{Name: "bus", Port: "in memory", Mode: p.mode, Protocol: profile.Protocol(p.protocol), Devices: p.devices},
+	devices := slices.Clone(p.devices)
+	for i := range devices {
+		if l, ok := p.learned[devices[i].Address]; ok {
+			devices[i].Learned = &l
+		}
+	}
+	bus, err := poll.NewBus(poll.Config{Name: "bus", Port: "in memory", Mode: p.mode, Protocol: profile.Protocol(p.protocol), Devices: devices},
 		poll.Deps{Clock: lived{p}, Log: slog.New(slog.DiscardHandler), Open: p.open})
 	if err != nil {
 		return err
 	}
 	if again {
-		bus.Owed()
+		p.runs++
+		bus.Owed(p.runs)
 	}
+	p.bus, p.keepAt = bus, p.clk.Now().Add(keepEvery)
 	defer func() {
 		switch r := recover(); r.(type) {
 		case nil:
@@ -140,9 +156,16 @@ func (p *polling) bury() error {
 	return err
 }
 
+// keepEvery is how often a gateway keeps what was learnt. What it learns in a life
+// that is shorter is lost when it is killed.
+const keepEvery = time.Minute
+
 // passed stops or kills the bus when its time has come.
 func (p *polling) passed() {
 	now := p.clk.Now()
+	if !now.Before(p.keepAt) {
+		p.learned, p.keepAt = p.bus.Learned(), now.Add(keepEvery)
+	}
 	if !p.killAt.IsZero() && !now.Before(p.killAt) {
 		panic(killed{})
 	}
