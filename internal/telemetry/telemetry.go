@@ -64,6 +64,11 @@ type Scale struct {
 // Unit is the scale that changes nothing.
 var Unit = Scale{Num: 1, Den: 1}
 
+// Known tells whether there is a scale. The zero Scale is the one of a point whose
+// device has not told it yet: its raw values are kept, and nobody knows what they
+// are in the point's unit.
+func (s Scale) Known() bool { return s != Scale{} }
+
 // Value applies the scale for display. Stored data stays raw.
 func (s Scale) Value(raw int64) float64 {
 	f, _ := s.Exact(raw).Float64()

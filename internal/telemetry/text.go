@@ -72,6 +72,9 @@ func Text(enum, unit string, scale Scale, raw int64) string {
 	if enum != "" {
 		return EnumText(enum, raw)
 	}
+	if !scale.Known() {
+		return fmt.Sprintf("raw %d, scale not known", raw)
+	}
 	return strings.TrimSpace(scale.Number(raw) + " " + UnitText(unit))
 }
 

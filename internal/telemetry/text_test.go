@@ -17,7 +17,7 @@ func TestTextIsExactAndKeepsItsWidth(t *testing.T) {
 		{Scale{1, -27315, 100}, "Cel", "", 27215, "-1.00 °C"},
 		{Scale{10, 0, 1}, "W", "", 7, "70 W"},
 		{Scale{2000, 0, 196133}, "m[H2O]", "", 3210, "32.73 m"},
-		{Scale{}, "1", "", 5, "0"},
+		{Scale{}, "1", "", 5, "raw 5, scale not known"},
 		{Unit, "1", "control_mode", 4, "constant pressure"},
 		{Unit, "1", "control_mode", 77, "unknown code 77"},
 		{Unit, "1", "no_such_enumeration", 1, "unknown code 1"},

@@ -74,6 +74,9 @@ func NewCatalogue(c telemetry.Catalogue) (*Catalogue, error) {
 			inner = appendSint(inner, 5, s.Scale.Add)
 			inner = appendSint(inner, 6, unlessOne(s.Scale.Den))
 			inner = appendString(inner, 7, s.Enum)
+			if !s.Scale.Known() {
+				inner = appendUint(inner, 8, 1)
+			}
 			scratch = appendBytes(scratch, 2, inner)
 		}
 		body = appendBytes(body, 2, scratch)

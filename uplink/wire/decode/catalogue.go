@@ -51,9 +51,12 @@ func ParseCatalogue(body []byte) (telemetry.Catalogue, wire.Name, error) {
 			if s.Den < 0 {
 				return c, wire.Name{}, fmt.Errorf("catalogue: group %d, series %d: denominator %d", i, j, s.Den)
 			}
+			scale := telemetry.Scale{Num: orOne(s.Num), Add: s.Add, Den: orOne(s.Den)}
+			if s.ScaleUnknown {
+				scale = telemetry.Scale{}
+			}
 			group.Series[j] = telemetry.Series{
-				Pump: pb.Pumps[s.Pump].Id, Point: s.Point, Unit: s.Unit, Enum: s.Enumeration,
-				Scale: telemetry.Scale{Num: orOne(s.Num), Add: s.Add, Den: orOne(s.Den)},
+				Pump: pb.Pumps[s.Pump].Id, Point: s.Point, Unit: s.Unit, Enum: s.Enumeration, Scale: scale,
 			}
 		}
 		c.Groups = append(c.Groups, group)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -227,6 +228,20 @@ func TestCatalogueComesBack(t *testing.T) {
 				t.Fatalf("group %d: got %+v, want %+v", i, g, c.Groups[i])
 			}
 		}
+	}
+}
+
+// TestAnUnknownScaleStaysUnknown: a scale that a device has not told is not 1.
+func TestAnUnknownScaleStaysUnknown(t *testing.T) {
+	want := telemetry.Catalogue{Pumps: []telemetry.Pump{{ID: "p"}}, Groups: []telemetry.Group{{Period: time.Second, Series: []telemetry.Series{
+		{Pump: "p", Point: "speed", Unit: "/min"}, {Pump: "p", Point: "power", Unit: "W", Scale: telemetry.Unit}}}}}
+	c, err := wire.NewCatalogue(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := ParseCatalogue(c.Body)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -627,10 +627,13 @@ type Series struct {
 	Point string                 `protobuf:"bytes,2,opt,name=point,proto3" json:"point,omitempty"` // a name of the point vocabulary
 	Unit  string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`   // UCUM
 	// value = (num*raw + add) / den; num and den default to 1 when 0.
-	Num           int64  `protobuf:"zigzag64,4,opt,name=num,proto3" json:"num,omitempty"`
-	Add           int64  `protobuf:"zigzag64,5,opt,name=add,proto3" json:"add,omitempty"`
-	Den           int64  `protobuf:"zigzag64,6,opt,name=den,proto3" json:"den,omitempty"`
-	Enumeration   string `protobuf:"bytes,7,opt,name=enumeration,proto3" json:"enumeration,omitempty"`
+	Num         int64  `protobuf:"zigzag64,4,opt,name=num,proto3" json:"num,omitempty"`
+	Add         int64  `protobuf:"zigzag64,5,opt,name=add,proto3" json:"add,omitempty"`
+	Den         int64  `protobuf:"zigzag64,6,opt,name=den,proto3" json:"den,omitempty"`
+	Enumeration string `protobuf:"bytes,7,opt,name=enumeration,proto3" json:"enumeration,omitempty"`
+	// The device has not told its scale: what raw values are in the unit is not
+	// known. num, add and den are 0 then.
+	ScaleUnknown  bool `protobuf:"varint,8,opt,name=scale_unknown,json=scaleUnknown,proto3" json:"scale_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,6 +715,13 @@ func (x *Series) GetEnumeration() string {
 		return x.Enumeration
 	}
 	return ""
+}
+
+func (x *Series) GetScaleUnknown() bool {
+	if x != nil {
+		return x.ScaleUnknown
+	}
+	return false
 }
 
 // The readings of one reporting period.
@@ -1576,7 +1586,7 @@ const file_penstock_proto_rawDesc = "" +
 	"\aaddress\x18\x05 \x01(\rR\aaddress\"V\n" +
 	"\x05Group\x12\x1b\n" +
 	"\tperiod_ms\x18\x01 \x01(\x04R\bperiodMs\x120\n" +
-	"\x06series\x18\x02 \x03(\v2\x18.penstock.wire.v1.SeriesR\x06series\"\x9e\x01\n" +
+	"\x06series\x18\x02 \x03(\v2\x18.penstock.wire.v1.SeriesR\x06series\"\xc3\x01\n" +
 	"\x06Series\x12\x12\n" +
 	"\x04pump\x18\x01 \x01(\rR\x04pump\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\tR\x05point\x12\x12\n" +
@@ -1584,7 +1594,8 @@ const file_penstock_proto_rawDesc = "" +
 	"\x03num\x18\x04 \x01(\x12R\x03num\x12\x10\n" +
 	"\x03add\x18\x05 \x01(\x12R\x03add\x12\x10\n" +
 	"\x03den\x18\x06 \x01(\x12R\x03den\x12 \n" +
-	"\venumeration\x18\a \x01(\tR\venumeration\"\xbd\x01\n" +
+	"\venumeration\x18\a \x01(\tR\venumeration\x12#\n" +
+	"\rscale_unknown\x18\b \x01(\bR\fscaleUnknown\"\xbd\x01\n" +
 	"\x05Block\x12\x1c\n" +
 	"\tcatalogue\x18\x01 \x01(\fR\tcatalogue\x12\x17\n" +
 	"\afrom_ms\x18\x02 \x01(\x12R\x06fromMs\x12\x1b\n" +
