@@ -84,7 +84,7 @@ type GeniCommand struct {
 // value, as the device's INFO tells. An absent value is known by its high byte.
 func (it Item) DecodeGeni(b []byte, allValid bool) (raw int64, q telemetry.Quality) {
 	if it.Geni.Alarms != nil {
-		return it.Geni.alarm(b), telemetry.Good
+		return it.Geni.alarm(b)
 	}
 	if b[0] == 0xFF && !allValid && !it.OnesValid {
 		return 0, telemetry.NotAvailable
@@ -118,12 +118,14 @@ const Unmapped = 1000
 const otherFault = 16
 
 // alarm is the code of the first bit that is set. A byte of ones alone is "not
-// available".
-func (g *GeniItem) alarm(b []byte) int64 {
+// available"; where all bytes are, nothing is known of alarms.
+func (g *GeniItem) alarm(b []byte) (code int64, q telemetry.Quality) {
+	q = telemetry.NotAvailable
 	for i, id := range g.IDs {
 		if b[i] == 0xFF {
 			continue
 		}
+		q = telemetry.Good
 		for bit, code := range g.Alarms[id] {
 			if b[i]>>bit&1 == 0 {
 				continue
@@ -131,10 +133,10 @@ func (g *GeniItem) alarm(b []byte) int64 {
 			if code == 0 {
 				code = otherFault
 			}
-			return code
+			return code, telemetry.Good
 		}
 	}
-	return 0
+	return 0, q
 }
 
 // Speaks is the protocol of the family.

@@ -52,7 +52,7 @@ type familyReader struct {
 	reader
 	p      *Profile
 	period time.Duration // of points that name none
-	ones   bool          // all bits set is a value in points that do not say
+	ones   *bool         // all bits set is a value in points that do not say; nil: in signed ones
 }
 
 // family reads the keys in the order in which they depend on one another,
@@ -74,10 +74,12 @@ func (r *familyReader) family(n ast.Node) {
 		{"match", r.list(r.match)},
 		{"line", r.line},
 		{"timing", r.timing},
-		{"absent", r.parsed("none", func(s string) error {
-			if r.ones = s == "none"; !r.ones {
+		{"absent", r.parsed("none or ones", func(s string) error {
+			if s != "none" && s != "ones" {
 				return fmt.Errorf("%q is not allowed", s)
 			}
+			none := s == "none"
+			r.ones = &none
 			return nil
 		})},
 		{"period", r.duration(&r.period, 100*time.Millisecond, time.Hour)},
@@ -249,7 +251,9 @@ func (r *familyReader) inBlock(n ast.Node, path string, first, last int) int {
 }
 
 func (r *familyReader) point(n ast.Node, path string) {
-	it := Item{Width: 16, Period: r.period, OnesValid: r.ones}
+	it := Item{Width: 16, Period: r.period}
+	var absent ast.Node
+	absentPath := ""
 	var name, scale, offset string
 	repeat, step := 1, 0
 	r.mapping(n, path, map[string]field{
@@ -260,7 +264,7 @@ func (r *familyReader) point(n ast.Node, path string) {
 		"scale":     r.text(&scale, 60),
 		"offset":    r.text(&offset, 60),
 		"bits":      r.bits(&it),
-		"absent":    r.absent(&it),
+		"absent":    func(n ast.Node, path string) { absent, absentPath = n, path },
 		"map":       r.codes(&it),
 		"period":    r.duration(&it.Period, 100*time.Millisecond, time.Hour),
 		"repeat":    r.integer(&repeat, 1, maxItems),
@@ -269,6 +273,19 @@ func (r *familyReader) point(n ast.Node, path string) {
 	}, "point", "register")
 	if it.Bits != nil && it.Bits.High >= it.Width {
 		r.fail(n, path+".bits", "bit %d of a %d-bit value", it.Bits.High, it.Width)
+		return
+	}
+	if it.Bits != nil && it.Signed {
+		r.fail(n, path+".signed", "bits have no sign; remove one of the two keys")
+		return
+	}
+	// -1 is a value like any other, unless the file says otherwise.
+	it.OnesValid = it.Signed
+	if r.ones != nil {
+		it.OnesValid = *r.ones
+	}
+	if absent != nil {
+		r.absent(&it, absent, absentPath)
 	}
 	for i := range repeat {
 		c := it
@@ -344,24 +361,39 @@ func (r *familyReader) bits(it *Item) field {
 	}
 }
 
-// absent reads "none", or a list of values that mean "not available" beside
-// all bits set.
-func (r *familyReader) absent(it *Item) field {
-	return func(n ast.Node, path string) {
-		if n.GetToken() != nil && n.Type() == ast.StringType && n.GetToken().Value == "none" {
+// absent reads "none", "ones", or a list of values that mean "not available" as
+// well. A value of a signed point may be written as a number or as its bits.
+func (r *familyReader) absent(it *Item, n ast.Node, path string) {
+	if n.Type() == ast.StringType {
+		switch n.GetToken().Value {
+		case "none":
 			it.OnesValid = true
 			return
-		}
-		if n.Type() != ast.SequenceType {
-			r.fail(n, path, "allowed: none, or a list of raw values such as [0xFF]")
+		case "ones":
+			it.OnesValid = false
 			return
 		}
-		r.list(func(n ast.Node, path string) {
-			var v int64
-			integer(&r.reader, &v, -1<<31, 1<<32-1)(n, path)
-			it.Absent = append(it.Absent, v)
-		})(n, path)
 	}
+	if n.Type() != ast.SequenceType {
+		r.fail(n, path, "allowed: none, ones, or a list of raw values such as [0xFF]")
+		return
+	}
+	width := it.Width
+	if it.Bits != nil {
+		width = it.Bits.High - it.Bits.Low + 1
+	}
+	low, high := int64(0), int64(1)<<width-1
+	if it.Signed {
+		low = -1 << (width - 1)
+	}
+	r.list(func(n ast.Node, path string) {
+		var v int64
+		integer(&r.reader, &v, low, high)(n, path)
+		if it.Signed && v > high>>1 {
+			v -= high + 1
+		}
+		it.Absent = append(it.Absent, v)
+	})(n, path)
 }
 
 // codes reads a mapping of the device's codes to the vocabulary's.

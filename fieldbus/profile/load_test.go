@@ -51,7 +51,10 @@ func TestMistakesNameLineAndKey(t *testing.T) {
 		{replace("bits: 0", "bits: 16"), "bit 16 of a 16-bit value"},
 		{replace("bits: 0", "bits: 7-3"), `"7-3" is not allowed`},
 		{replace("bits: 0", "period: 1h30m"), "points[0].period: 1h30m is not allowed; allowed: a duration from 100ms to 1h0m0s"},
-		{replace("bits: 0", "absent: some"), "allowed: none, or a list of raw values"},
+		{replace("bits: 0", "absent: some"), "allowed: none, ones, or a list of raw values"},
+		{replace("bits: 0", "absent: [65536]"), "allowed: a whole number from 0 to 65535"},
+		{replace("bits: 0", "bits: 0-7, absent: [256]"), "allowed: a whole number from 0 to 255"},
+		{replace("bits: 0", "bits: 0, signed: true"), "f.yaml:5: points[0].signed: bits have no sign"},
 		{replace("bits: 0", "map: 7"), "pairs are expected"},
 		{replace("bits: 0", "map: {a: 7}"), `"a" is not a whole number`},
 		{replace("title: a test", "title: a test\nline: {mode: 12345 8E1, address: 1}"), "f.yaml:2: line.mode: line speed 12345: use one of"},
@@ -117,7 +120,7 @@ points:
   - {point: control_mode, register: 11, map: {0: 4, 1: 6}}
   - {point: inlet_pressure, register: 12, scale: 10 mbar, offset: -1000 mbar, uncertain: somebody said so}
   - {point: bearing_service_in, register: 13, bits: 8-15, absent: [0xFF, 0xFE], scale: 1 mo}
-  - {point: energy, register: 14, width: 32, signed: true, scale: 1 MW.h}
+  - {point: energy, register: 14, width: 32, signed: true, scale: 1 MW.h, absent: ones}
 `))
 	if err != nil {
 		t.Fatal(err)

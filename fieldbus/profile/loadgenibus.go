@@ -98,13 +98,15 @@ func (r *geniReader) point(n ast.Node, path string) {
 	it := Item{Period: r.period, Geni: g, Block: -1}
 	var name, scale, offset, factor string
 	id, bytes := -1, 1
+	var absent ast.Node
+	absentPath := ""
 	r.mapping(n, path, map[string]field{
 		"point":      r.text(&name, 60),
 		"class":      r.oneOfInts(&g.Class, 0, 1, 2, 4, 5, 11, 12, 13, 14),
 		"id":         r.integer(&id, 0, 255),
 		"bytes":      r.integer(&bytes, 1, 4),
 		"bits":       r.bits(&it),
-		"absent":     r.absent(&it),
+		"absent":     func(n ast.Node, path string) { absent, absentPath = n, path },
 		"map":        r.codes(&it),
 		"scale":      r.text(&scale, 60),
 		"offset":     r.text(&offset, 60),
@@ -145,6 +147,9 @@ func (r *geniReader) point(n ast.Node, path string) {
 		r.fail(n, path+".bits", "bit %d of %d", it.Bits.High, 8*g.Bytes())
 	}
 	it.Width = 8 * g.Bytes()
+	if absent != nil {
+		r.absent(&it, absent, absentPath)
+	}
 	if it.Geni.Follows != "" {
 		if _, ok := r.p.Item(g.Follows); !ok {
 			r.fail(n, path+".follows", "%q is no point of this family that stands before this one", g.Follows)

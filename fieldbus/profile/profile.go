@@ -92,7 +92,7 @@ type Item struct {
 	Width     int // 16 or 32 bits
 	Signed    bool
 	Bits      *Bits           // nil: the whole value
-	OnesValid bool            // all bits set is a value; else it means "not available"
+	OnesValid bool            // all bits set is a value; else it means "not available" (see Decode)
 	Absent    []int64         // further values that mean "not available"
 	Map       map[int64]int64 // the device's codes to the vocabulary's; nil: the same
 	Scale     telemetry.Scale // raw to the vocabulary's unit
@@ -114,20 +114,18 @@ func (it Item) Last() int { return it.Register + it.Registers() - 1 }
 // Decode takes the item's value from its registers: one, or two with the high
 // one first.
 func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
-	v, ones := uint32(regs[0]), uint32(0xFFFF)
-	if it.Width == 32 {
-		v, ones = v<<16|uint32(regs[1]), 0xFFFFFFFF
+	var v uint64
+	for _, r := range regs[:it.Registers()] {
+		v = v<<16 | uint64(r)
 	}
-	if v == ones && !it.OnesValid {
+	if !it.OnesValid && it.ones(v) {
 		return 0, telemetry.NotAvailable
 	}
 	switch {
 	case it.Bits != nil:
 		raw = int64(v >> it.Bits.Low & (1<<(it.Bits.High-it.Bits.Low+1) - 1))
-	case it.Signed && it.Width == 16:
-		raw = int64(int16(v))
 	case it.Signed:
-		raw = int64(int32(v))
+		raw = int64(v<<(64-it.Width)) >> (64 - it.Width)
 	default:
 		raw = int64(v)
 	}
@@ -138,6 +136,19 @@ func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
 		raw = to
 	}
 	return raw, telemetry.Good
+}
+
+// ones tells whether a value has all bits set that say "not available". In a
+// value of several registers without a sign the highest register says it for all:
+// a device may fill in the others, and no counter of a pump comes that far. The
+// low registers alone do not say it, because a counter passes 65535. A negative
+// number of several registers has the highest one set as well, so with a sign all
+// bits count.
+func (it Item) ones(v uint64) bool {
+	if it.Signed {
+		return v == 1<<it.Width-1
+	}
+	return v>>(it.Width-16) == 0xFFFF
 }
 
 // Series is the item as a series of a pump.
