@@ -37,6 +37,13 @@ func (c *Catalogue) Meaning() telemetry.Catalogue {
 
 // NewCatalogue checks and encodes c.
 func NewCatalogue(c telemetry.Catalogue) (*Catalogue, error) {
+	series := 0
+	for _, g := range c.Groups {
+		series += len(g.Series)
+	}
+	if series > MaxSeries || len(c.Pumps) > MaxPumps {
+		return nil, fmt.Errorf("catalogue: %d points of %d pumps; the most are %d and %d", series, len(c.Pumps), MaxSeries, MaxPumps)
+	}
 	index := make(map[string]uint64, len(c.Pumps))
 	var body, scratch, inner []byte
 	for i, p := range c.Pumps {

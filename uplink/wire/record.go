@@ -14,6 +14,17 @@ const MaxRecord = 256 << 10
 // exceptions takes one or four.
 const MaxCells = 256 << 10
 
+// MaxSeries and MaxPumps bound a catalogue. Two bytes can state a series, which
+// takes a reader a hundred.
+const (
+	MaxSeries = 8192
+	MaxPumps  = 1024
+)
+
+// CellsPerByte bounds the readings of a block by the bytes of its packed columns.
+// Columns that rest take one byte for 7,500 readings at best.
+const CellsPerByte = 16384
+
 // recordOverhead is the most that AppendRecord adds to a body: epoch, lane,
 // sequence number, kind, compression and the body's own header.
 const recordOverhead = 10 + 2 + 11 + 2 + 2 + 5

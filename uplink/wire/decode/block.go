@@ -155,6 +155,9 @@ func (p *parser) unpack(pb *wirepb.Block) error {
 			return fmt.Errorf("run %d: more than %d numbers", i, wire.MaxCells)
 		}
 	}
+	if deltas > wire.CellsPerByte*uint64(len(pb.Columns)) {
+		return fmt.Errorf("%d readings stated in %d bytes", deltas, len(pb.Columns))
+	}
 	p.columns.Start(pb.Columns)
 	column := func(deltas []int64) {
 		p.columns.Column(deltas)
@@ -312,6 +315,39 @@ func (b *Block) All(groups []telemetry.Group) ([]telemetry.Reading, error) {
 		}
 	}
 	return readings, nil
+}
+
+// Each calls visit for the readings of one series of a group, run by run, slot by
+// slot, and makes no list of the others. groups are those of the catalogue that the
+// block names.
+func (b *Block) Each(groups []telemetry.Group, group, series int, visit func(telemetry.Reading)) error {
+	for i := range b.Runs {
+		if err := b.Runs[i].fits(groups); err != nil {
+			return fmt.Errorf("block: run %d: %w", i, err)
+		}
+	}
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		if r.Group != group {
+			continue
+		}
+		period := r.period(groups)
+		for k := range r.Slots {
+			if c := r.At(series, k); !c.Absent {
+				visit(telemetry.Reading{Group: group, Series: series, Slot: r.First.Add(time.Duration(k) * period),
+					Off: c.Off, Raw: c.Raw, Quality: c.Quality, Unsure: b.Unsure})
+			}
+		}
+	}
+	return nil
+}
+
+// Cells is how many cells the block has, with or without a reading.
+func (b *Block) Cells() (n int) {
+	for i := range b.Runs {
+		n += len(b.Runs[i].cells)
+	}
+	return n
 }
 
 // Span is the time that the block covers: what it answers for, and any reading of its

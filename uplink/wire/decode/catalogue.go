@@ -22,6 +22,13 @@ func ParseCatalogue(body []byte) (telemetry.Catalogue, wire.Name, error) {
 	if err := proto.Unmarshal(body, &pb); err != nil {
 		return c, wire.Name{}, fmt.Errorf("catalogue: %w", err)
 	}
+	series := 0
+	for _, g := range pb.Groups {
+		series += len(g.Series)
+	}
+	if series > wire.MaxSeries || len(pb.Pumps) > wire.MaxPumps {
+		return c, wire.Name{}, fmt.Errorf("catalogue: %d series of %d pumps; the most are %d and %d", series, len(pb.Pumps), wire.MaxSeries, wire.MaxPumps)
+	}
 	seen := make(map[string]bool, len(pb.Pumps))
 	for i, p := range pb.Pumps {
 		if p.Id == "" || seen[p.Id] {

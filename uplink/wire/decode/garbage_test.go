@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"penstock/internal/telemetry"
@@ -161,6 +162,35 @@ func TestHostileBlocksStaySmall(t *testing.T) {
 		if used := after.TotalAlloc - before.TotalAlloc; used > 64<<20 {
 			t.Errorf("%s: %d bytes took %d MB", name, len(body), used>>20)
 		}
+	}
+}
+
+// TestWhatIsStatedIsHeldAgainstItsBytes: a few bytes state neither a hundred thousand
+// series nor a quarter of a million readings.
+func TestWhatIsStatedIsHeldAgainstItsBytes(t *testing.T) {
+	if _, err := ParseBlock(marshal(t, packed([]byte{255}, &wirepb.Run{Slots: wire.MaxCells / 4, Series: 4}))); err == nil || !strings.Contains(err.Error(), "stated in 1 bytes") {
+		t.Errorf("a block: %v", err)
+	}
+	body := marshal(t, &wirepb.Catalogue{Pumps: []*wirepb.Pump{{Id: "p"}}, Groups: []*wirepb.Group{{PeriodMs: 1000, Series: make([]*wirepb.Series, 0)}}})
+	group := append([]byte{8}, protowire.AppendVarint(nil, 1000)...)
+	group = append(group, bytes.Repeat([]byte{0x12, 0}, 100000)...)
+	body = append(protowire.AppendTag(body, 2, protowire.BytesType), protowire.AppendBytes(nil, group)...)
+	if _, _, err := ParseCatalogue(body); err == nil || !strings.Contains(err.Error(), "100000 series") {
+		t.Errorf("a catalogue of %d bytes: %v", len(body), err)
+	}
+	// The readings that rest longest still pass.
+	c, err := wire.NewCatalogue(telemetry.Catalogue{Pumps: []telemetry.Pump{{ID: "p"}}, Groups: []telemetry.Group{{Period: time.Second, Series: []telemetry.Series{{Pump: "p", Point: "speed"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := wire.NewBuilder(c)
+	b.Open(start)
+	n := 0
+	for b.Add(telemetry.Reading{Slot: start.Add(time.Duration(n) * time.Second)}) && n < 200000 {
+		n++
+	}
+	if got, err := ParseBlock(b.Seal(start.Add(time.Duration(n) * time.Second))); err != nil || got.Readings() < n {
+		t.Errorf("%d readings that rest: %v", n, err)
 	}
 }
 
