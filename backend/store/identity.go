@@ -187,9 +187,9 @@ func at(ms int64) time.Time {
 
 const gatewayColumns = `SELECT g.serial, g.model, g.board, g.added,
 	coalesce(p.online, 0), coalesce(p.since, 0), p.state, coalesce(r.revoked, 0), coalesce(r.reason, ''),
-	max(coalesce((SELECT max(latest) FROM filed b WHERE b.gateway = g.serial AND b.kind = 1), 0),
-		coalesce((SELECT max(latest) FROM arrivals b WHERE b.gateway = g.serial AND b.kind = 1), 0))
-	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revoked r ON r.gateway = g.serial AND r.number = '' `
+	coalesce(n.last, 0), coalesce(n.ahead, 0)
+	FROM gateways g LEFT JOIN presence p ON p.gateway = g.serial LEFT JOIN revoked r ON r.gateway = g.serial AND r.number = ''
+	LEFT JOIN newest n ON n.gateway = g.serial `
 
 // Gateways lists every gateway by serial number.
 func (s *Store) Gateways(ctx context.Context) ([]Gateway, error) {
@@ -219,10 +219,10 @@ func (s *Store) Gateway(ctx context.Context, serial string) (Gateway, error) {
 }
 
 func scanGateway(row interface{ Scan(...any) error }) (g Gateway, err error) {
-	var added, since, revoked, last int64
+	var added, since, revoked, last, ahead int64
 	var state []byte
-	err = row.Scan(&g.Serial, &g.Model, &g.Board, &added, &g.Online, &since, &state, &revoked, &g.Reason, &last)
-	g.Added, g.Since, g.Revoked, g.LastReading = at(added), at(since), at(revoked), at(last)
+	err = row.Scan(&g.Serial, &g.Model, &g.Board, &added, &g.Online, &since, &state, &revoked, &g.Reason, &last, &ahead)
+	g.Added, g.Since, g.Revoked, g.LastReading, g.Ahead = at(added), at(since), at(revoked), at(last), at(ahead)
 	g.State = state
 	return g, err
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"penstock/internal/telemetry"
@@ -17,85 +16,22 @@ import (
 // longest is how long a block may answer for: what Range must look beyond.
 const longest = 2 * time.Hour
 
-// catalogues remembers decoded catalogues: they never change under their name.
-type catalogues struct {
-	mu     sync.Mutex
-	byName map[catalogueKey]telemetry.Catalogue
-	newest map[string]telemetry.Catalogue
-}
-
-type catalogueKey struct {
-	gateway string
-	name    wire.Name
-}
-
-func (c *catalogues) forget(gateway string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.newest, gateway)
-}
-
-// Catalogue is the newest catalogue of a gateway, an empty one when none came.
-func (s *Store) Catalogue(ctx context.Context, gateway string) (telemetry.Catalogue, error) {
-	s.catalogues.mu.Lock()
-	c, ok := s.catalogues.newest[gateway]
-	s.catalogues.mu.Unlock()
-	if ok {
-		return c, nil
-	}
-	var body []byte
-	err := s.reader.QueryRowContext(ctx, `SELECT body FROM catalogues WHERE gateway = ? ORDER BY received DESC LIMIT 1`, gateway).Scan(&body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return telemetry.Catalogue{}, nil
-	}
+// blockOf reads the block in a record that was readable when it came.
+func blockOf(gateway string, publish []byte) (*decode.Block, error) {
+	rec, err := decode.ParseRecord(publish)
 	if err != nil {
-		return telemetry.Catalogue{}, err
+		return nil, fmt.Errorf("a record of %s that was readable: %w", gateway, err)
 	}
-	if c, _, err = decode.ParseCatalogue(body); err != nil {
-		return telemetry.Catalogue{}, fmt.Errorf("the catalogue of %s: %w", gateway, err)
-	}
-	s.catalogues.mu.Lock()
-	defer s.catalogues.mu.Unlock()
-	if s.catalogues.newest == nil {
-		s.catalogues.newest = map[string]telemetry.Catalogue{}
-	}
-	s.catalogues.newest[gateway] = c
-	return c, nil
-}
-
-// catalogue is the catalogue of that name; ok is false while it has not come.
-func (s *Store) catalogue(ctx context.Context, gateway string, name wire.Name) (c telemetry.Catalogue, ok bool, err error) {
-	k := catalogueKey{gateway, name}
-	s.catalogues.mu.Lock()
-	c, ok = s.catalogues.byName[k]
-	s.catalogues.mu.Unlock()
-	if ok {
-		return c, true, nil
-	}
-	var body []byte
-	err = s.reader.QueryRowContext(ctx, `SELECT body FROM catalogues WHERE gateway = ? AND name = ?`, gateway, name[:]).Scan(&body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return c, false, nil
-	}
+	b, err := decode.ParseBlock(rec.Body)
 	if err != nil {
-		return c, false, err
+		return nil, fmt.Errorf("a block of %s that was readable: %w", gateway, err)
 	}
-	if c, _, err = decode.ParseCatalogue(body); err != nil {
-		return c, false, fmt.Errorf("catalogue %v of %s: %w", name, gateway, err)
-	}
-	s.catalogues.mu.Lock()
-	defer s.catalogues.mu.Unlock()
-	if s.catalogues.byName == nil {
-		s.catalogues.byName = map[catalogueKey]telemetry.Catalogue{}
-	}
-	s.catalogues.byName[k] = c
-	return c, true, nil
+	return b, nil
 }
 
-// blocks calls f for the readings of each block of the query, with the catalogue
-// that explains them. A block whose catalogue has not come is passed over: it
-// becomes readable when it does.
-func (s *Store) blocks(ctx context.Context, f func(c telemetry.Catalogue, readings []telemetry.Reading) (more bool), query string, args ...any) error {
+// blocks calls f for each block of the query, with the catalogue that explains it. A
+// block whose catalogue has not come is passed over: it becomes readable when it does.
+func (s *Store) blocks(ctx context.Context, f func(c telemetry.Catalogue, b *decode.Block) error, query string, args ...any) error {
 	rows, err := s.reader.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -108,32 +44,31 @@ func (s *Store) blocks(ctx context.Context, f func(c telemetry.Catalogue, readin
 		if err := rows.Scan(&gateway, &publish, &latest); err != nil {
 			return err
 		}
-		rec, err := decode.ParseRecord(publish)
+		b, err := blockOf(gateway, publish)
 		if err != nil {
-			return fmt.Errorf("a record of %s that was readable: %w", gateway, err)
+			// A newer program may refuse what an older one took: one block hides no other.
+			s.log.Warn("a block is passed over", "gateway", gateway, "err", bounded(err.Error()))
+			continue
 		}
-		b, err := decode.ParseBlock(rec.Body)
+		c, ok, err := s.catalogue(ctx, s.reader, gateway, b.Catalogue)
 		if err != nil {
-			return fmt.Errorf("a block of %s that was readable: %w", gateway, err)
-		}
-		c, ok, err := s.catalogue(ctx, gateway, b.Catalogue)
-		if err != nil {
-			return err
+			s.log.Warn("a block is passed over", "gateway", gateway, "err", bounded(err.Error()))
+			continue
 		}
 		if !ok {
 			continue
 		}
-		readings, err := b.All(c.Groups)
-		if err != nil {
-			s.log.Warn("a block does not fit its catalogue", "gateway", gateway, "err", err)
-			continue
-		}
-		if !f(c, readings) {
-			return nil
+		if err := f(c, b); errors.Is(err, errEnough) {
+			return err
+		} else if err != nil {
+			s.log.Warn("a block does not fit its catalogue", "gateway", gateway, "err", bounded(err.Error()))
 		}
 	}
 	return rows.Err()
 }
+
+// errEnough ends a look at blocks.
+var errEnough = errors.New("enough")
 
 // What is asked of the records, of one gateway each.
 const (
@@ -145,25 +80,38 @@ const (
 	recordsOfKind = `SELECT (SELECT count(*) FROM filed WHERE gateway = ?1 AND kind = ?2) + (SELECT count(*) FROM arrivals WHERE gateway = ?1 AND kind = ?2)`
 )
 
-// Range lists the readings of a point in [from, to], oldest first.
+// rangeCells bounds the cells that one look at a range decodes: two days of forty
+// pumps with forty points each, once a second, take as many. A variable for tests.
+var rangeCells = 256 << 20
+
+// ErrTooMuch: a range holds more than one look may decode.
+var ErrTooMuch = errors.New("too many readings for one look; ask for less time")
+
+// Range lists the readings of a point in [from, to], oldest first. Each has the series
+// as the catalogue of its own block has it. It answers ErrTooMuch.
 func (s *Store) Range(ctx context.Context, gateway, pump, point string, from, to time.Time) ([]Sample, error) {
 	samples := []Sample{}
-	err := s.blocks(ctx, func(c telemetry.Catalogue, readings []telemetry.Reading) bool {
+	cells := 0
+	err := s.blocks(ctx, func(c telemetry.Catalogue, b *decode.Block) error {
+		if cells += b.Cells(); cells > rangeCells {
+			return errEnough
+		}
 		group, series, ok := find(c, pump, point)
 		if !ok {
-			return true
+			return nil
 		}
-		for _, r := range readings {
-			if r.Group != group || r.Series != series {
-				continue
-			}
+		means := &c.Groups[group].Series[series]
+		return b.Each(c.Groups, group, series, func(r telemetry.Reading) {
 			if t := r.Time(); !t.Before(from) && !t.After(to) {
-				samples = append(samples, Sample{t, r.Raw, r.Quality, r.Unsure})
+				samples = append(samples, Sample{t, r.Raw, r.Quality, r.Unsure, means})
 			}
-		}
-		return true
+		})
 	}, blockColumns+blocksOfTime,
 		gateway, from.UnixMilli(), to.Add(longest).UnixMilli(), to.UnixMilli())
+	if errors.Is(err, errEnough) {
+		s.log.Warn("a look at a gateway's readings was ended", "gateway", gateway, "cells", cells)
+		err = ErrTooMuch
+	}
 	if err != nil {
 		return nil, fmt.Errorf("readings of %s: %w", gateway, err)
 	}
@@ -182,52 +130,15 @@ func find(c telemetry.Catalogue, pump, point string) (group, series int, ok bool
 	return 0, 0, false
 }
 
-// Latest is the newest value of each point of the newest catalogue; points that
-// have no reading lately are left out.
-func (s *Store) Latest(ctx context.Context, gateway string) ([]Value, error) {
-	c, err := s.Catalogue(ctx, gateway)
-	if err != nil {
-		return nil, err
-	}
-	want := 0
-	for _, g := range c.Groups {
-		want += len(g.Series)
-	}
-	newest := map[[2]string]Value{}
-	const most = 300 // blocks to look back through
-	err = s.blocks(ctx, func(c telemetry.Catalogue, readings []telemetry.Reading) bool {
-		for _, r := range readings {
-			series := c.Groups[r.Group].Series[r.Series]
-			k := [2]string{series.Pump, series.Point}
-			if had, ok := newest[k]; !ok || r.Time().After(had.Time) {
-				newest[k] = Value{series, r.Time(), r.Raw, r.Quality}
-			}
-		}
-		return len(newest) < want
-	}, blockColumns+newestBlocks, gateway, most)
-	if err != nil {
-		return nil, fmt.Errorf("the latest readings of %s: %w", gateway, err)
-	}
-	values := make([]Value, 0, want)
-	for _, g := range c.Groups {
-		for _, series := range g.Series {
-			if v, ok := newest[[2]string{series.Pump, series.Point}]; ok {
-				v.Series = series
-				values = append(values, v)
-			}
-		}
-	}
-	return values, nil
-}
-
 // Readings calls f for every reading of a gateway, block by block.
 func (s *Store) Readings(ctx context.Context, gateway string, f func(Reading)) error {
-	return s.blocks(ctx, func(c telemetry.Catalogue, readings []telemetry.Reading) bool {
+	return s.blocks(ctx, func(c telemetry.Catalogue, b *decode.Block) error {
+		readings, err := b.All(c.Groups)
 		for _, r := range readings {
-			series := c.Groups[r.Group].Series[r.Series]
-			f(Reading{series.Pump, series.Point, Sample{r.Time(), r.Raw, r.Quality, r.Unsure}})
+			series := &c.Groups[r.Group].Series[r.Series]
+			f(Reading{series.Pump, series.Point, Sample{r.Time(), r.Raw, r.Quality, r.Unsure, series}})
 		}
-		return true
+		return err
 	}, blockColumns+`ORDER BY latest`, gateway)
 }
 

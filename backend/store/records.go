@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +47,9 @@ type index struct {
 	readings         int
 	catalogue        []byte // its body, for a catalogue
 	catalogueName    wire.Name
+	newest           []newestReading // of a block
+	ahead            int64           // the latest time of a block beyond the present, Unix ms; 0: none
+	awaits           bool            // a block that came before the catalogue of catalogueName
 }
 
 // Append keeps a publish of a gateway and returns when it is on stable storage;
@@ -135,9 +139,13 @@ func (s *Store) prepare(ctx context.Context, gateway string, publish []byte) *in
 		in.problem = decode.CheckBlock(rec.Body, func(b *decode.Block) {
 			in.index.readings = b.Readings()
 			// A block without its catalogue is found by what it answers for.
-			c, _, err := s.catalogue(ctx, gateway, b.Catalogue)
+			c, ok, err := s.catalogue(ctx, s.reader, gateway, b.Catalogue)
 			if err != nil {
-				s.log.Warn("a catalogue cannot be read", "gateway", gateway, "err", err)
+				s.log.Warn("a catalogue cannot be read", "gateway", gateway, "err", bounded(err.Error()))
+			}
+			if in.index.awaits, in.index.catalogueName = !ok, b.Catalogue; ok {
+				// What does not fit its catalogue has no reading that could be told.
+				in.index.newest, in.index.ahead, _ = newestOf(b, c.Groups, now.Add(Tolerance))
 			}
 			earliest, latest := b.Span(c.Groups)
 			in.index.earliest, in.index.latest = earliest.UnixMilli(), latest.UnixMilli()
@@ -321,9 +329,12 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 			}
 		}
 		if in.index.catalogue != nil {
-			if _, err := tx.Exec(`INSERT INTO catalogues (gateway, name, received, body) VALUES (?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET received = excluded.received`,
-				in.gateway, in.index.catalogueName[:], now, in.index.catalogue); err != nil {
+			if err := keepCatalogue(tx, in.gateway, in.index.catalogueName, in.index.catalogue, now); err != nil {
+				return nil, err
+			}
+		}
+		if in.index.catalogue != nil || in.index.awaits || in.index.newest != nil || in.index.ahead != 0 {
+			if err := s.advance(tx, in); err != nil {
 				return nil, err
 			}
 		}
@@ -368,12 +379,21 @@ func (s *Store) announce(group []*incoming, notes []note) {
 		s.bell.ring() // one of them may be a conflict, which the gateway is told of
 	}
 	for _, n := range notes {
-		s.log.Warn("an odd record", "gateway", n.in.gateway, "what", n.reason)
+		s.log.Warn("an odd record", "gateway", n.in.gateway, "what", bounded(n.reason))
 	}
 	for _, in := range group {
 		if in.index.catalogue != nil {
-			s.catalogues.forget(in.gateway)
+			s.catalogues.forgetNewest(in.gateway)
 		}
 		s.hub.tell(Update{Gateway: in.gateway, From: time.UnixMilli(in.index.earliest), To: time.UnixMilli(in.index.latest)})
 	}
+}
+
+// bounded is a text that came from outside, as far as a log takes it.
+func bounded(text string) string {
+	const most = 300
+	if len(text) <= most {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:most], ""), len(text))
 }

@@ -84,6 +84,9 @@ func Open(ctx context.Context, path string, clk clock.Clock, log *slog.Logger) (
 	if err := s.prepareRecords(ctx); err != nil {
 		return nil, errors.Join(err, s.reader.Close(), s.writer.Close())
 	}
+	if err := s.fillNewest(ctx); err != nil {
+		return nil, errors.Join(err, s.reader.Close(), s.writer.Close())
+	}
 	go s.commitLoop()
 	return s, nil
 }

@@ -18,12 +18,14 @@ type Gateway struct {
 	Online               bool
 	Since                time.Time       // of Online; zero: it has never connected
 	LastReading          time.Time       // zero: none has come
+	Ahead                time.Time       // the latest date beyond the present that a reading had when it came; zero: none
 	State                json.RawMessage // of its state topic, nil if none
 	Revoked              time.Time       // zero: it is not
 	Reason               string          // of the revocation
 }
 
-// Value is the newest reading of a point.
+// Value is the newest reading of a point, with the series as the catalogue of the
+// reading's own block has it: another scale may hold by now.
 type Value struct {
 	telemetry.Series
 	Time    time.Time
@@ -37,6 +39,8 @@ type Sample struct {
 	Raw     int64
 	Quality telemetry.Quality
 	Unsure  time.Duration // how far Time may be off, either way
+	// Series says what Raw means, by the catalogue of the reading's own block.
+	Series *telemetry.Series
 }
 
 // Reading is one reading with its names.

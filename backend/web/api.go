@@ -91,6 +91,9 @@ type rangeView struct {
 	Gaps     []gapView         `json:"gaps"`
 	// Unsure is how far times in t may be off, at worst: a gateway did not know the time.
 	Unsure int64 `json:"unsure_ms,omitempty"`
+	// Unscaled counts the readings whose value in this unit is not known: their
+	// catalogue has no scale for them, or another unit. They are null in v.
+	Unscaled int `json:"unscaled,omitempty"`
 }
 
 // column writes numbers with just the digits that they are shown with.
@@ -145,6 +148,10 @@ func (h *Handler) apiRange(w http.ResponseWriter, r *http.Request, _ access.User
 		return
 	}
 	samples, err := h.store.Range(r.Context(), serial, pump, point, from, to)
+	if errors.Is(err, store.ErrTooMuch) {
+		problem.Write(w, http.StatusUnprocessableEntity, "This time holds more readings than one look may take. Ask for less time.")
+		return
+	}
 	if err != nil {
 		h.apiFailed(w, r, err)
 		return
@@ -179,12 +186,25 @@ func columns(s telemetry.Series, samples []store.Sample) rangeView {
 		V: column{make([]*float64, 0, len(samples)), places},
 	}
 	for _, sample := range samples {
+		if has(sample) && scaled(s, sample) {
+			places = max(places, decimals(*sample.Series))
+		}
+	}
+	v.Decimals, v.V.places = places, places
+	for _, sample := range samples {
 		var number *float64
-		if sample.Quality == telemetry.Good || sample.Quality == telemetry.Stale {
-			f := s.Scale.Value(sample.Raw)
+		switch {
+		case !has(sample):
+		case !scaled(s, sample):
+			v.Unscaled++
+		default:
+			f := sample.Series.Scale.Value(sample.Raw)
+			if sample.Series.Enum != "" && !sample.Series.Scale.Known() {
+				f = float64(sample.Raw)
+			}
 			number = &f
 			if v.Step {
-				v.Texts[strconv.FormatFloat(f, 'f', places, 64)] = valueText(s, sample.Raw, places)
+				v.Texts[strconv.FormatFloat(f, 'f', places, 64)] = valueText(*sample.Series, sample.Raw, places)
 			}
 		}
 		v.T = append(v.T, sample.Time.UnixMilli())
@@ -193,6 +213,15 @@ func columns(s telemetry.Series, samples []store.Sample) rangeView {
 		v.Unsure = max(v.Unsure, sample.Unsure.Milliseconds())
 	}
 	return v
+}
+
+func has(sample store.Sample) bool {
+	return sample.Quality == telemetry.Good || sample.Quality == telemetry.Stale
+}
+
+// scaled tells whether a sample has a value in the unit of s, by its own catalogue.
+func scaled(s telemetry.Series, sample store.Sample) bool {
+	return sample.Series.Unit == s.Unit && sample.Series.Enum == s.Enum && (sample.Series.Scale.Known() || s.Enum != "")
 }
 
 // event is one server-sent event.

@@ -25,6 +25,9 @@ func decimals(s telemetry.Series) int {
 	if !ok {
 		most = 3
 	}
+	if !s.Scale.Known() {
+		return 0
+	}
 	step := new(big.Rat).Abs(big.NewRat(s.Scale.Num, max(s.Scale.Den, 1)))
 	one, ten := big.NewRat(1, 1), big.NewRat(10, 1)
 	places := 0

@@ -25,6 +25,8 @@ type summaryView struct {
 	LastReading time.Time `json:"last_reading,omitzero"`
 	PumpCount   int       `json:"pump_count"`
 	Attention   string    `json:"attention"` // what somebody should look at, or ""
+	// AheadText says that readings are dated beyond the present, or "".
+	AheadText string `json:"ahead_text"`
 }
 
 // gatewayView is one gateway with its pumps.
@@ -135,12 +137,11 @@ func (h *Handler) view(ctx context.Context, gw store.Gateway) (gatewayView, erro
 	}
 	v.Pumps = pumpViews(catalogue, latest, gw.Online)
 	v.PumpCount = len(v.Pumps)
-	v.Attention = attention(v)
-	for _, p := range v.Pumps {
-		if p.Newest.After(v.LastReading) {
-			v.LastReading = p.Newest
-		}
+	if gw.Ahead.After(now.Add(store.Tolerance)) {
+		v.AheadText = fmt.Sprintf("Some readings of this gateway are dated ahead of the present, up to %s UTC. They are drawn there, and the newest values leave them out. Check the gateway's clock.",
+			gw.Ahead.UTC().Format("2006-01-02 15:04"))
 	}
+	v.Attention = attention(v)
 	return v, nil
 }
 
@@ -216,6 +217,9 @@ func attention(v gatewayView) string {
 		}
 	}
 	words := append(bad, warn...)
+	if v.AheadText != "" {
+		words = append(words, "readings dated ahead of the present")
+	}
 	if len(v.Alarms) > 0 {
 		words = append(words, v.Alarms[0].Text)
 	}
@@ -278,6 +282,9 @@ func viewOf(s telemetry.Series, value store.Value, have bool) valueView {
 		v.Text, v.Class, v.Quality, v.Note = "–", "none", "none", "no reading yet"
 		return v
 	}
+	// The reading means what its own catalogue says, whatever the newest one does.
+	s = value.Series
+	v.Unit, v.UCUM, v.Decimals = telemetry.UnitText(s.Unit), s.Unit, decimals(s)
 	v.Time, v.Quality = value.Time, value.Quality.String()
 	switch value.Quality {
 	case telemetry.Good:
@@ -289,6 +296,10 @@ func viewOf(s telemetry.Series, value store.Value, have bool) valueView {
 		return v
 	default:
 		v.Text, v.Class, v.Note = "–", "missing", "no answer"
+		return v
+	}
+	if !s.Scale.Known() && s.Enum == "" {
+		v.Text, v.Class, v.Note = "–", "missing", fmt.Sprintf("scale not known (raw %d)", value.Raw)
 		return v
 	}
 	v.Text = valueText(s, value.Raw, v.Decimals)

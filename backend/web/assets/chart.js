@@ -65,6 +65,7 @@ class Chart {
   // Replaces what is between from and to by what the server holds there.
   merge(data, from, to) {
     this.info = data;
+    this.unscaled = data.unscaled ?? 0;
     const keep = (lo, hi) => [this.t.slice(lo, hi), this.v.slice(lo, hi), this.q.slice(lo, hi)];
     const at = (ms) => { let lo = 0, hi = this.t.length; while (lo < hi) { const m = (lo + hi) >> 1; if (this.t[m] < ms) lo = m + 1; else hi = m; } return lo; };
     const a = keep(at(penstock.now() - Chart.HOUR), at(from)), b = keep(at(to + 1), this.t.length);
@@ -103,7 +104,7 @@ class Chart {
     if (!this.info) { if (this.failed) this.nothing(`The last hour could not be loaded: ${this.failed}`); return; }
     if (this.el.clientWidth === 0) return;
     const numbers = this.v.filter((v) => v !== null);
-    if (numbers.length === 0) { this.nothing("No value in the last hour."); return; }
+    if (numbers.length === 0) { this.nothing(this.unscaled > 0 ? "The scale of these readings is not known." : "No value in the last hour."); return; }
     const data = this.columns(), end = penstock.now() / 1000;
     if (!this.plot) {
       this.el.replaceChildren();

@@ -90,6 +90,8 @@
     setText(byId("gaps"), g.gap_text);
     setText(byId("offline"), g.offline_text);
     byId("offline").hidden = g.online;
+    setText(byId("ahead"), g.ahead_text);
+    byId("ahead").hidden = !g.ahead_text;
     showAlarms(g.alarms ?? []);
     for (const p of pumps.values()) p.chart.offline = !g.online;
   };

@@ -342,6 +342,48 @@ func (b *Block) Each(groups []telemetry.Group, group, series int, visit func(tel
 	return nil
 }
 
+// Newest calls visit for the newest reading of each series that is not after limit,
+// and beyond for the time of each series' latest reading that is. groups are those of
+// the catalogue that the block names.
+func (b *Block) Newest(groups []telemetry.Group, limit time.Time, visit func(telemetry.Reading), beyond func(time.Time)) error {
+	for i := range b.Runs {
+		if err := b.Runs[i].fits(groups); err != nil {
+			return fmt.Errorf("block: run %d: %w", i, err)
+		}
+	}
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		period := r.period(groups)
+		for s := range r.Series {
+			var newest telemetry.Reading
+			var newestTime, ahead time.Time
+			for k := range r.Slots {
+				c := r.At(s, k)
+				if c.Absent {
+					continue
+				}
+				m := telemetry.Reading{Group: r.Group, Series: s, Slot: r.First.Add(time.Duration(k) * period),
+					Off: c.Off, Raw: c.Raw, Quality: c.Quality, Unsure: b.Unsure}
+				switch at := m.Time(); {
+				case at.After(limit):
+					if at.After(ahead) {
+						ahead = at
+					}
+				case newestTime.IsZero() || at.After(newestTime):
+					newest, newestTime = m, at
+				}
+			}
+			if !newestTime.IsZero() {
+				visit(newest)
+			}
+			if !ahead.IsZero() {
+				beyond(ahead)
+			}
+		}
+	}
+	return nil
+}
+
 // Cells is how many cells the block has, with or without a reading.
 func (b *Block) Cells() (n int) {
 	for i := range b.Runs {
