@@ -42,11 +42,12 @@ func (v Variant) read(client gomodbus.Client) ([]byte, error) {
 
 // serves tells whether the variant's answer holds what r asks for.
 func (v Variant) serves(r *Request) bool {
-	return r.allows(v.Function) &&
+	return r.Allows(v.Function) &&
 		v.Start <= r.Start && int(v.Start)+int(v.Count) >= int(r.Start)+r.Count
 }
 
-func (r *Request) allows(function byte) bool {
+// Allows tells whether r may be read with a function.
+func (r *Request) Allows(function byte) bool {
 	return r.Functions == Either ||
 		r.Functions == Holding && function == readHolding ||
 		r.Functions == Input && function == readInput
@@ -69,7 +70,7 @@ func (r *Request) ways(most int, yield func(Variant) bool) {
 			return
 		}
 		for _, function := range [...]byte{readHolding, readInput} {
-			if r.allows(function) && !yield(Variant{function, uint16(start), uint16(count)}) {
+			if r.Allows(function) && !yield(Variant{function, uint16(start), uint16(count)}) {
 				return
 			}
 		}
@@ -117,7 +118,7 @@ func (d *device) pick(r *Request, now time.Time) (Variant, time.Time) {
 	}
 	if n == 0 { // every way is reserved: as it is, after the quiet window
 		v := Variant{readHolding, r.Start, uint16(r.Count)}
-		if !r.allows(readHolding) {
+		if !r.Allows(readHolding) {
 			v.Function = readInput
 		}
 		variants[0], shapes[0], n = v, v.Shape(), 1

@@ -42,6 +42,7 @@ type Device struct {
 	// ReplyDelay is what this device has been set to wait before each answer; 0: what
 	// its profile says.
 	ReplyDelay time.Duration
+	Standing   Standing // which devices have stood at the address, as Deps.Identified told it
 	// Learned is what Bus.Learned said of this device before a restart; nil: nothing
 	// is known, and the device is held to be late for a while.
 	Learned *lateness.Learned
@@ -58,6 +59,12 @@ type Deps struct {
 	// has told its scales. Indices stay; no reading of a new scale was delivered
 	// yet, and those of an old one all were.
 	Rescaled func()
+	// Identified, if not nil, is called by Run when a device has said for the first
+	// time what it is, or another one stands at its address. The ID is the pump's
+	// from now on. Where it changes, Rescaled is called first.
+	Identified func(address int, pump string, s Standing)
+	// Family, if not nil, names the family that fits a device; "" where none does.
+	Family func(Identity) string
 }
 
 // Bus is one serial line with its pumps. Run owns the line; the other methods
@@ -72,20 +79,22 @@ type Bus struct {
 	stretched float64 // by what the profiles' periods were multiplied to make room
 
 	// Owned by Run.
-	master   master   // Modbus; unused where geni is not nil
-	geni     *geniBus // GENIbus
-	devices  []*device
-	sink     func(telemetry.Reading)
-	rescaled func()
-	budget   budget
-	meter    meter
-	regs     [maxRegisters]uint16
-	port     port
-	owed     bool      // devices may owe an answer to whoever polled before
-	run      int       // the number of this start among those that may be owed answers
-	begun    time.Time // when the bus began to run
-	last     time.Time // when the loop last looked at the clock
-	paced    bool      // a device's pace has changed since planned was reckoned
+	master     master   // Modbus; unused where geni is not nil
+	geni       *geniBus // GENIbus
+	devices    []*device
+	sink       func(telemetry.Reading)
+	rescaled   func()
+	identified func(address int, pump string, s Standing)
+	family     func(Identity) string
+	budget     budget
+	meter      meter
+	regs       [maxRegisters]uint16
+	port       port
+	owed       bool      // devices may owe an answer to whoever polled before
+	run        int       // the number of this start among those that may be owed answers
+	begun      time.Time // when the bus began to run
+	last       time.Time // when the loop last looked at the clock
+	paced      bool      // a device's pace has changed since planned was reckoned
 
 	mu       sync.Mutex
 	status   busStatus
@@ -135,6 +144,7 @@ func NewBus(cfg Config, deps Deps) (*Bus, error) {
 	b := &Bus{
 		name: cfg.Name, clk: deps.Clock, log: deps.Log.With("bus", cfg.Name), line: line,
 		master: modbus.NewMaster(line), budget: budget{share: cfg.DeadShare}, rescaled: deps.Rescaled,
+		identified: deps.Identified, family: deps.Family,
 	}
 	if cfg.Protocol == profile.Genibus {
 		b.geni = &geniBus{master: genibus.NewMaster(line, deps.Clock, masterAddress)}
@@ -147,6 +157,9 @@ func NewBus(cfg Config, deps Deps) (*Bus, error) {
 	b.fit()
 	b.catalogue()
 	for _, d := range b.devices {
+		if d.standing.Present > 0 {
+			b.rename(d)
+		}
 		b.reserve(d)
 	}
 	return b, nil
@@ -174,6 +187,8 @@ func (b *Bus) add(dev Device) error {
 		}
 	}
 	d := &device{Device: dev, state: Unknown, shapes: newShapes(), mode: b.line.Mode(), blocks: slices.Clone(dev.Profile.Blocks)}
+	d.baseID, d.baseName, d.standing = dev.ID, dev.Name, dev.Standing
+	d.refusals = newRefusals()
 	d.pump = telemetry.Pump{ID: dev.ID, Name: dev.Name, Family: dev.Profile.Name, Bus: b.name, Address: dev.Address}
 	for _, it := range dev.Profile.Items { // sorted by period
 		if n := len(d.groups); n == 0 || d.groups[n-1].period != it.Period {
@@ -196,6 +211,7 @@ func (b *Bus) add(dev Device) error {
 		d.learned = *dev.Learned
 		b.pace().Restore(byte(dev.Address), d.learned)
 	}
+	d.id.frame = d.identityFrame()
 	b.devices = append(b.devices, d)
 	b.pumps = append(b.pumps, d.pump)
 	if b.geni == nil {

@@ -252,6 +252,10 @@ func (b *Bus) step(ctx context.Context, o *order) {
 		b.finish(o, Result{}, fmt.Errorf("%w since %s", ErrNoAnswer, d.sinceText()))
 		return
 	}
+	if d.doubtful() {
+		b.identifyFor(ctx, o)
+		return
+	}
 	before := b.clk.Now()
 	err := b.transact(ctx, o)
 	now := b.clk.Now()
@@ -285,6 +289,21 @@ func (b *Bus) step(ctx context.Context, o *order) {
 		if ctx.Err() == nil {
 			b.lineFailed(err, now)
 		}
+	}
+}
+
+// identifyFor makes sure that an order goes to the pump that it is meant for.
+func (b *Bus) identifyFor(ctx context.Context, o *order) {
+	d := o.d
+	if d.id.problem != "" && b.clk.Now().Before(d.notBefore) {
+		b.finish(o, Result{}, refuse("%s", d.id.problem))
+		return
+	}
+	if b.identify(ctx, d) != silent {
+		return
+	}
+	if o.tries++; o.tries >= commandAttempts {
+		b.finish(o, Result{}, ErrNoAnswer)
 	}
 }
 

@@ -1,11 +1,11 @@
 package poll
 
 import (
-	"slices"
 	"time"
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/lateness"
+	"penstock/fieldbus/modbus"
 	"penstock/fieldbus/profile"
 	"penstock/internal/telemetry"
 )
@@ -29,15 +29,16 @@ const attempts = 4
 // that runs the bus, but for the part below mu's name.
 type device struct {
 	Device
-	pump   telemetry.Pump
-	mode   fieldbus.Mode // of the line
-	groups []*group      // the shortest period first
-	items  []item
-	geni   *geniDevice     // nil on Modbus
-	blocks []profile.Block // the profile's, cut where the device refused a read
-	spans  []span
-	plans  map[planKey][]frame
-	shapes *shapes
+	pump             telemetry.Pump
+	baseID, baseName string        // of the first device at the address
+	mode             fieldbus.Mode // of the line
+	groups           []*group      // the shortest period first
+	items            []item
+	geni             *geniDevice     // nil on Modbus
+	blocks           []profile.Block // the profile's, cut where the device refused a read
+	spans            []span
+	plans            map[planKey][]frame
+	shapes           *shapes
 	// what plan returned for what was due, at the present pace
 	narrowed map[set][]frame
 
@@ -52,18 +53,24 @@ type device struct {
 	notBefore time.Time // leave the device alone until then
 	failures  int       // frames in a row that were given up
 	health    health    // how many of its requests it answers
-	counter   counter   // of the module's contact with its pump
+	id        identification
+	standing  Standing
+	refusals  refusals
+	function  modbus.Functions // Either until the device refuses one
+	counter   counter          // of the module's contact with its pump
 
 	// Guarded by Bus.mu: what Status shows.
-	failed    int // failures
-	replyTime time.Duration
-	learned   lateness.Learned
-	state     State
-	since     time.Time
-	lastGood  time.Time
-	problem   string
-	dropped   int64
-	values    []Value // of items that are reported
+	failed        int // failures
+	replyTime     time.Duration
+	learned       lateness.Learned
+	state         State
+	since         time.Time
+	lastGood      time.Time
+	problem       string
+	dropped       int64
+	refusedPoints int // that the device refuses to have read
+	refusedSince  time.Time
+	values        []Value // of items that are reported
 }
 
 // item is one item of the profile as the bus reports it.
@@ -138,6 +145,12 @@ func (d *device) hasDue(g *group) bool {
 // holds the item with the earliest deadline; of two alike, the one that was read
 // longer ago.
 func (d *device) frame(c cost) *frame {
+	if d.doubtful() {
+		if d.urgent() == nil {
+			return nil
+		}
+		return d.id.frame
+	}
 	if d.pending != nil {
 		return d.pending
 	}
@@ -208,16 +221,6 @@ func (h *health) note(answered bool) {
 		is = 1
 	}
 	*h += (is - *h) * healthWeight
-}
-
-// forget forgets what the device was found not to have.
-func (d *device) forget() {
-	if d.geni != nil {
-		d.geni.surveyed = false
-		return
-	}
-	d.blocks = slices.Clone(d.Profile.Blocks)
-	d.locate()
 }
 
 // refuse takes in that the device refuses to have a frame read, although its

@@ -42,6 +42,18 @@
 // cannot disturb the one that lives. The rules are in health.go, device.go
 // (penalty) and budget.go.
 //
+// # Who answers
+//
+// A pump may be replaced by another one at the same address while the gateway runs.
+// So a device says who it is before anything of it is published: at the start, when
+// the port was opened again, after every frame that it did not answer, and now and
+// then. After a silence of three seconds everything that it said of itself is asked
+// anew. A device that says something else is another pump, with an ID of its own; one
+// that its family does not fit is not read.
+//
+// What a device refuses to have read counts when it was refused several times in a
+// row, and is asked for again, less and less often.
+//
 // # Pumps that seem to answer
 //
 // A communication module that has lost its pump goes on serving the last

@@ -40,8 +40,9 @@ type fakeMaster struct {
 	mu      sync.Mutex
 	pumps   map[byte]*fakePump
 	reads   []fakeRead
-	spent   map[byte]time.Duration // on requests that nobody answered
-	err     error                  // of every transaction, when set
+	spent   map[byte]time.Duration     // on requests that nobody answered
+	err     error                      // of every transaction, when set
+	spoil   func(modbus.Request) error // if not nil, the answer to a read in place of its own
 	pending map[byte]fakePending
 }
 
@@ -124,6 +125,9 @@ func (m *fakeMaster) Read(ctx context.Context, r modbus.Request, dst []uint16) (
 		dst[i] = v
 	}
 	m.mu.Unlock()
+	if m.spoil != nil && err == nil {
+		err = m.spoil(r)
+	}
 	return at, m.note(r, began, err)
 }
 
@@ -154,6 +158,9 @@ func (m *fakeMaster) wait(d time.Duration) {
 		panic(err)
 	}
 }
+
+// asksIdentity tells whether a read asks a CIM module what it is.
+func asksIdentity(r modbus.Request) bool { return r.Start == 29 && r.Count == 3 }
 
 func same(a, b modbus.Request) bool {
 	return a.Address == b.Address && a.Start == b.Start && a.Count == b.Count

@@ -250,80 +250,6 @@ func (b *Bus) readGeni(ctx context.Context, d *device, f *frame, put func(i int,
 	return at, nil
 }
 
-// leaveOut finds out which items of a telegram the device does not have, and
-// leaves them out from now on.
-func (b *Bus) leaveOut(ctx context.Context, d *device, f *frame, reply []byte, put func(i int, raw int64, q telemetry.Quality)) error {
-	var points []string
-	for request := f.geni.pdu; ; {
-		asked, more, ok, err := genibus.Next(request)
-		got, rest, answered, _ := genibus.Next(reply)
-		if err != nil || !ok || !answered {
-			break
-		}
-		request, reply = more, rest
-		if got.Ack() == genibus.OK {
-			continue
-		}
-		refused := got.Data // the first that it does not have; the next telegram finds the next
-		switch {
-		case got.Ack() == genibus.UnknownClass:
-			refused = asked.Data
-		case len(refused) == 0:
-			refused, err = b.geni.master.Collect(ctx, byte(d.Address), asked.Class, genibus.Get, asked.Data, d.geni.buffer, func(byte, []byte) {})
-			if err != nil {
-				return err
-			}
-		}
-		points = append(points, d.drop(asked.Class, refused, false)...)
-	}
-	b.missing(d, points)
-	d.putAbsent(put)
-	return errReplan
-}
-
-// putAbsent says of what is due and absent that it is missing.
-func (d *device) putAbsent(put func(i int, raw int64, q telemetry.Quality)) {
-	for i := range d.items {
-		if d.due.has(i) && d.geni.known[i].absent {
-			put(i, 0, telemetry.Missing)
-		}
-	}
-}
-
-func (b *Bus) missing(d *device, points []string) {
-	if len(points) > 0 {
-		b.log.Info("a pump does not have some points of its family", "pump", d.ID, "points", points)
-	}
-}
-
-// drop leaves out the items that need one of these IDs. An alarm code is made of
-// the bits that are there. That INFO is refused says nothing of an item whose
-// scale the family has.
-func (d *device) drop(class genibus.Class, ids []byte, info bool) (points []string) {
-	d.plans = nil
-	for i := range d.items {
-		it := &d.items[i]
-		if genibus.Class(it.Geni.Class) != class || d.geni.known[i].absent || info && it.Geni.Fixed {
-			continue
-		}
-		left := slices.DeleteFunc(slices.Clone(it.Geni.IDs), func(id byte) bool { return bytes.IndexByte(ids, id) >= 0 })
-		if len(left) == len(it.Geni.IDs) {
-			continue
-		}
-		if len(left) > 0 && it.Geni.Alarms != nil {
-			fewer := *it.Geni
-			fewer.IDs = left
-			it.Geni = &fewer
-			continue
-		}
-		d.geni.known[i].absent = true
-		if it.series >= 0 {
-			points = append(points, it.Point.Name)
-		}
-	}
-	return points
-}
-
 // survey asks a device for its buffer, and what its items mean. Everything that
 // it refuses is left out.
 func (b *Bus) survey(ctx context.Context, d *device) error {
@@ -352,13 +278,19 @@ func (b *Bus) survey(ctx context.Context, d *device) error {
 		}
 		slices.Sort(ids)
 		clear(meanings)
-		refused, err := m.Collect(ctx, to, class, genibus.Info, slices.Compact(ids), d.geni.buffer, func(id byte, data []byte) {
-			if meaning, _, err := genibus.ParseInfo(data); err == nil {
-				meanings[id] = meaning
+		refused := slices.Compact(ids)
+		for try := 0; try < refusalsCount && len(refused) > 0; try++ {
+			var err error
+			refused, err = m.Collect(ctx, to, class, genibus.Info, refused, d.geni.buffer, func(id byte, data []byte) {
+				if meaning, _, err := genibus.ParseInfo(data); err == nil {
+					meanings[id] = meaning
+				}
+			})
+			if err != nil {
+				return err
 			}
-		})
-		if err != nil {
-			return err
+			slices.Sort(refused)
+			refused = slices.Compact(refused)
 		}
 		points = append(points, b.explain(d, class, meanings, refused)...)
 	}
@@ -371,6 +303,7 @@ func (b *Bus) survey(ctx context.Context, d *device) error {
 	}
 	d.geni.surveyed, d.plans = true, nil
 	b.missing(d, points)
+	b.leftOut(d, points, b.clk.Now())
 	b.rescale(d)
 	return nil
 }
@@ -475,6 +408,7 @@ func (b *Bus) noticed(d *device, i int, raw int64) {
 	for k := range d.items {
 		if d.items[k].Geni.Follows == it.Point.Name {
 			d.geni.surveyed = false
+			d.doubt()
 		}
 	}
 }

@@ -9,10 +9,8 @@ import (
 // was asked, not that it refused.
 func (b *Bus) answered(d *device, now time.Time, good bool) {
 	if d.failures >= deadAfter {
-		// It was away for long: it may be another device now, and whatever cut
-		// it off may have cut off others, which need not sit out their penalty.
-		d.forget()
-		d.counter = counter{}
+		// Whatever cut it off may have cut off others, which need not sit out
+		// their penalty.
 		for _, other := range b.devices {
 			other.notBefore = time.Time{}
 		}
@@ -42,6 +40,8 @@ func (b *Bus) spent(d *device, took time.Duration) {
 // unanswered takes in that a device gave no sound answer to a frame.
 func (b *Bus) unanswered(d *device, f *frame, err error, now time.Time) {
 	d.health.note(false)
+	d.id.silent = true
+	d.doubt()
 	d.pending, d.tries = f, d.tries+1
 	if d.health.alive() && d.tries < attempts {
 		return // asked again at once
@@ -61,27 +61,12 @@ func (b *Bus) unanswered(d *device, f *frame, err error, now time.Time) {
 	b.setState(d, now, failureText(err, d.failures, b.line.Mode()))
 }
 
-// refused takes in that a device will not have a frame read.
-func (b *Bus) refused(d *device, f *frame, err error) {
-	d.pending, d.tries = nil, 0
-	alone := d.refuse(f)
-	b.reserve(d)
-	if !alone {
-		return // what was due is due still, in smaller frames
-	}
-	var points []string
-	for i := range d.items {
-		if f.items.has(i) && d.items[i].series >= 0 {
-			points = append(points, d.items[i].Point.Name)
-		}
-	}
-	b.log.Info("a pump does not have some points of its family", "pump", d.ID, "points", points, "error", err)
-	b.giveUp(d, f.items)
-}
-
 // heard takes in the count of what a device's module hears from its pump.
 func (b *Bus) heard(d *device, count uint32) {
-	d.counter.see(count)
+	stood := d.counter.same > 0
+	if d.counter.see(count); stood && d.counter.same == 0 {
+		d.doubt() // the module had lost its pump, and has one again
+	}
 	b.setState(d, b.clk.Now(), "")
 }
 
@@ -94,6 +79,8 @@ func (d *device) lost() bool {
 func (b *Bus) setState(d *device, now time.Time, problem string) {
 	state := OK
 	switch {
+	case d.id.problem != "" && d.failures < deadAfter:
+		state, problem = Unidentified, d.id.problem
 	case d.failures >= deadAfter:
 		state = Dead
 	case d.failures > 0:
@@ -114,7 +101,7 @@ func (b *Bus) setState(d *device, now time.Time, problem string) {
 	switch {
 	case state == Dead, state == Stale:
 		b.log.Warn("a pump cannot be read", "pump", d.ID, "address", d.Address, "problem", d.problem)
-	case state == OK && (was == Dead || was == Stale):
+	case state == OK && (was == Dead || was == Stale || was == Unidentified):
 		b.log.Info("a pump can be read again", "pump", d.ID, "address", d.Address)
 	}
 }

@@ -77,6 +77,9 @@ func TestBusOnALine(t *testing.T) {
 			// where and when it was taken.
 			hold := func(address byte) func(int) uint16 {
 				return func(r int) uint16 {
+					if r >= 30 && r <= 32 {
+						return uint16(r) // what it is does not change
+					}
 					return uint16(r)<<7 ^ uint16(clk.Now().Unix()%128) ^ uint16(address)<<12
 				}
 			}

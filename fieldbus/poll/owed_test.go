@@ -24,7 +24,12 @@ func TestAnAnswerOwedToWhoeverWasKilledIsNotTaken(t *testing.T) {
 		port := linetest.NewPort(clk)
 		began := clk.Now()
 		value := func(second int64) func(int) uint16 {
-			return func(r int) uint16 { return uint16(r)<<7 ^ uint16(second%128) }
+			return func(r int) uint16 {
+				if r >= 30 && r <= 32 {
+					return uint16(r) // what it is does not change
+				}
+				return uint16(r)<<7 ^ uint16(second%128)
+			}
 		}
 		if owed != nil {
 			before := &slave{p: p, hold: value(began.Unix() - 60)}
@@ -33,7 +38,7 @@ func TestAnAnswerOwedToWhoeverWasKilledIsNotTaken(t *testing.T) {
 		}
 		now := &slave{p: p}
 		port.OnWrite = func(q []byte, at time.Time) {
-			if asked == nil {
+			if asked == nil && q[3] != 29 { // not the identity
 				asked = bytes.Clone(q)
 			}
 			now.hold = value(clk.Now().Unix())

@@ -50,6 +50,8 @@ func (b *Bus) Run(ctx context.Context, sink func(telemetry.Reading)) error {
 		b.watchClock(now)
 		b.budget.earn(now)
 		b.keepOpen(now)
+		b.identifyOverdue(now)
+		b.askRefusedAgain(now)
 		b.release(now)
 		b.measure(now)
 		if b.work(ctx, now) {
@@ -147,6 +149,8 @@ func (b *Bus) keepOpen(now time.Time) {
 	b.port.open = true
 	for _, d := range b.devices {
 		d.notBefore = time.Time{}
+		d.id.away = true
+		d.doubt()
 	}
 	if b.status.problem == "" || len(b.devices) == 0 {
 		b.proven(now)
@@ -288,7 +292,7 @@ func (b *Bus) work(ctx context.Context, now time.Time) bool {
 		b.poll(ctx, d)
 		return true
 	}
-	return false
+	return b.identifyIdle(ctx, now)
 }
 
 // pick chooses the device to ask now: of those that may be asked and can still
@@ -330,6 +334,10 @@ func (b *Bus) ready(d *device, now time.Time) time.Time {
 
 // poll asks a device for one frame.
 func (b *Bus) poll(ctx context.Context, d *device) {
+	if d.doubtful() {
+		b.identify(ctx, d)
+		return
+	}
 	f := d.frame(b.cost(d))
 	before := b.clk.Now()
 	var at time.Time
@@ -352,13 +360,14 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 		b.answered(d, now, true)
 		d.pending, d.tries = nil, 0
 		b.deliver(d, at, values[:n])
+		b.accepted(d, f)
 	case replanned:
 		b.answered(d, now, true)
 		d.pending, d.tries = nil, 0
 		b.deliver(d, at, values[:n])
 	case refusing:
 		b.answered(d, now, false)
-		b.refused(d, f, err)
+		b.refused(d, f, err, now)
 	case busy:
 		b.answered(d, now, false)
 		d.pending, d.tries = nil, 0
@@ -390,7 +399,9 @@ func (b *Bus) deliver(d *device, at time.Time, values []value) {
 	for _, v := range values {
 		it := &d.items[v.item]
 		d.due.remove(v.item)
-		d.read[v.item] = at
+		if v.q != telemetry.Missing {
+			d.read[v.item] = at
+		}
 		if d.geni != nil && v.q == telemetry.Good {
 			b.noticed(d, v.item, v.raw)
 		}
@@ -432,6 +443,9 @@ func (b *Bus) sleep(ctx context.Context, now time.Time) {
 				sooner(t)
 			} // else it is hopeless, and waits for its next slot
 		}
+	}
+	if d, at := b.nextIdentified(); b.port.open && d != nil && at.After(now) {
+		sooner(at)
 	}
 	if !b.port.open {
 		sooner(b.port.retryAt)

@@ -1,11 +1,13 @@
 package poll
 
 import (
+	"slices"
 	"time"
 
 	"penstock/fieldbus/genibus"
 	"penstock/fieldbus/lateness"
 	"penstock/fieldbus/modbus"
+	"penstock/fieldbus/profile"
 )
 
 // A device is read in a fixed set of frames, so that each of them can have answers
@@ -150,6 +152,9 @@ func (d *device) prepare(geni bool) {
 	d.plans, d.narrowed = map[planKey][]frame{}, nil
 	var order []*frame // a pointer a frame, in the order in which shapes are given
 	seen := map[frameKey]bool{}
+	if f := d.id.frame; f != nil {
+		order, seen[f.key()] = append(order, f), true
+	}
 	for class, t := range turnarounds {
 		for c := combination(1); c < 1<<min(len(d.groups), mostBits); c++ {
 			frames := d.frames(d.itemsOf(c), d.costOf(t))
@@ -167,6 +172,12 @@ func (d *device) prepare(geni bool) {
 		d.assignGeni(order)
 	} else {
 		d.assignModbus(order)
+	}
+	if f := d.id.frame; f != nil {
+		f.cost, f.modbus = d.costOf(assumedTurnaround).of(f), d.shapes.modbus[f.key()]
+		if f.geni != nil {
+			f.geni.variants = d.shapes.geni[f.key()]
+		}
 	}
 	for _, frames := range d.plans {
 		for i := range frames {
@@ -230,14 +241,30 @@ func (b *Bus) starting() bool {
 // request is a frame as the Modbus master takes it.
 func (b *Bus) request(d *device, f *frame) modbus.Request {
 	r := d.request(f)
-	r.Variants = rotated(f.modbus, b.starting(), b.run)
+	ways := f.modbus
+	if d.function != modbus.Either { // those of the function that the device refuses are of no use
+		ways = slices.DeleteFunc(slices.Clone(ways), func(v modbus.Variant) bool { return !r.Allows(v.Function) })
+	}
+	r.Variants = rotated(ways, b.starting(), b.run)
 	return r
 }
 
 func (d *device) request(f *frame) modbus.Request {
-	b := d.blocks[f.block]
+	var b profile.Block
+	if f.block >= 0 {
+		b = d.blocks[f.block]
+	} else { // the identity's registers, which no refusal cuts
+		b = profile.Block{First: f.start, Last: f.start + f.count - 1}
+		if i := slices.IndexFunc(d.Profile.Blocks, func(b profile.Block) bool { return b.Contains(f.start, f.start+f.count-1) }); i >= 0 {
+			b = d.Profile.Blocks[i]
+		}
+	}
+	use := functions(b.Functions)
+	if use == modbus.Either {
+		use = d.function
+	}
 	return modbus.Request{
-		Address: byte(d.Address), Functions: functions(b.Functions),
+		Address: byte(d.Address), Functions: use,
 		Start: d.Profile.Wire(f.start), Count: f.count,
 		First: d.Profile.Wire(b.First), Last: d.Profile.Wire(b.Last),
 	}

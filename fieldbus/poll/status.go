@@ -16,7 +16,10 @@ const (
 	OK      State = "ok"      // answers
 	Failing State = "failing" // did not answer lately
 	Dead    State = "dead"    // does not answer; asked now and then
-	Stale   State = "stale"   // its module answers, but has lost the pump
+	// Unidentified: who answers cannot be confirmed, or is another device that the
+	// family does not fit; nothing is read.
+	Unidentified State = "unidentified"
+	Stale        State = "stale" // its module answers, but has lost the pump
 )
 
 // Status is a bus at one moment.
@@ -50,7 +53,10 @@ type DeviceStatus struct {
 	Failures  int       // cycles without an answer since LastGood
 	Dropped   int64     // cycles that were skipped because the bus was late
 	ReplyTime time.Duration
-	Values    []Value
+	// Refused is how many points the device refuses to have read, since RefusedSince.
+	Refused      int
+	RefusedSince time.Time
+	Values       []Value
 }
 
 // Value is the newest reading of a point.
@@ -95,6 +101,7 @@ func (b *Bus) Status() Status {
 			ID: d.ID, Name: d.Name, Address: d.Address, Profile: d.Profile.Name,
 			State: d.state, Since: d.since, LastGood: d.lastGood, Problem: d.problem,
 			Failures: d.failed, Dropped: d.dropped, ReplyTime: d.replyTime,
+			Refused: d.refusedPoints, RefusedSince: d.refusedSince,
 			Values: slices.Clone(d.values),
 		})
 	}

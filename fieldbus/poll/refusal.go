@@ -1,0 +1,185 @@
+package poll
+
+import (
+	"slices"
+	"time"
+
+	"penstock/fieldbus/profile"
+)
+
+// When a device is asked again for what it refused: soon after it first did, then
+// less and less often. What it has served before it has, so that it is asked for
+// that in each slot for servedLately, and at refusalSoon on GENIbus.
+const (
+	refusalSoon  = 5 * time.Second
+	refusalFirst = 10 * time.Second
+	refusalMost  = 6 * time.Hour
+	servedLately = 5 * time.Minute
+)
+
+// refusals is what a device refuses to have read. It belongs to the goroutine that
+// runs the bus.
+type refusals struct {
+	rows  map[frameKey]int // refusals in a row of each frame
+	items map[int]int      // of each item, on GENIbus
+	again time.Time        // when everything is asked for again; zero: nothing is refused
+	wait  time.Duration    // from the last refusal that counted to again
+}
+
+func newRefusals() refusals {
+	return refusals{rows: map[frameKey]int{}, items: map[int]int{}}
+}
+
+// refused takes in that a device will not have a frame read. It counts when the
+// device has refused it several times in a row: a module that starts refuses
+// everything, and a disturbed one anything.
+func (b *Bus) refused(d *device, f *frame, err error, now time.Time) {
+	d.pending, d.tries = nil, 0
+	if b.otherFunction(d, f, err) {
+		return
+	}
+	k := f.key()
+	if d.refusals.rows[k]++; d.refusals.rows[k] < refusalsCount {
+		return // asked for again at once
+	}
+	if d.servedLately(f.items, now) {
+		d.refusals.rows[k] = refusalsCount - 1 // one more in the next slot is enough
+		b.giveUp(d, f.items)
+		d.doubt()
+		return
+	}
+	delete(d.refusals.rows, k)
+	alone := d.refuse(f)
+	b.reserve(d)
+	if !alone {
+		return // what was due is due still, in smaller frames
+	}
+	var points []string
+	for i := range d.items {
+		if f.items.has(i) && d.items[i].series >= 0 {
+			points = append(points, d.items[i].Point.Name)
+		}
+	}
+	b.leftOut(d, points, now)
+	b.log.Info("a pump does not have some points of its family", "pump", d.ID, "points", points, "error", err)
+	b.giveUp(d, f.items)
+}
+
+// servedLately tells whether the device has served all of these items lately.
+func (d *device) servedLately(items set, now time.Time) bool {
+	for i, t := range d.read {
+		if items.has(i) && (t.IsZero() || now.Sub(t) > servedLately) {
+			return false
+		}
+	}
+	return true
+}
+
+// leftOut takes in that points are not read any more, and plans when they are asked
+// for again.
+func (b *Bus) leftOut(d *device, points []string, now time.Time) {
+	if len(points) == 0 {
+		return
+	}
+	if r := &d.refusals; r.again.IsZero() {
+		r.wait = min(max(2*r.wait, refusalFirst), refusalMost)
+		r.again = now.Add(r.wait)
+	}
+	b.countRefused(d, now)
+}
+
+// leftOutSoon does the same for points that the device has served before.
+func (b *Bus) leftOutSoon(d *device, now time.Time) {
+	if soon := now.Add(refusalSoon); d.refusals.again.IsZero() || soon.Before(d.refusals.again) {
+		d.refusals.again = soon
+	}
+	b.countRefused(d, now)
+}
+
+// countRefused keeps up what Status says of the points that the device refuses.
+func (b *Bus) countRefused(d *device, now time.Time) {
+	n := 0
+	for i := range d.items {
+		if d.items[i].series >= 0 && d.lacks(i) {
+			n++
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d.refusedPoints = n; n > 0 && d.refusedSince.IsZero() {
+		d.refusedSince = now
+	}
+}
+
+// askRefusedAgain asks a device again for what it has refused, when it is time.
+func (b *Bus) askRefusedAgain(now time.Time) {
+	for _, d := range b.devices {
+		if r := &d.refusals; r.again.IsZero() || r.again.After(now) {
+			continue
+		}
+		d.refusals.again = time.Time{}
+		d.restore()
+	}
+}
+
+// accepted takes in that a device has served a frame.
+func (b *Bus) accepted(d *device, f *frame) {
+	if len(d.refusals.rows) > 0 {
+		delete(d.refusals.rows, f.key())
+	}
+	for i := range d.refusals.items {
+		if f.items.has(i) {
+			delete(d.refusals.items, i)
+		}
+	}
+	if d.refusedPoints == 0 || !d.refusals.again.IsZero() {
+		return
+	}
+	// It was asked again for what it refused. Has it served all of it?
+	for i := range d.items {
+		if d.items[i].series >= 0 && (d.lacks(i) || d.read[i].IsZero()) {
+			return
+		}
+	}
+	d.refusals.wait = 0
+	b.mu.Lock()
+	d.refusedPoints, d.refusedSince = 0, time.Time{}
+	b.mu.Unlock()
+}
+
+// restore puts back what the device was found not to have.
+func (d *device) restore() {
+	if d.geni != nil {
+		d.geni.surveyed = false
+		return
+	}
+	d.blocks = slices.Clone(d.Profile.Blocks)
+	d.locate()
+}
+
+// forget forgets what was learnt of what the device has: it may be another one.
+func (d *device) forget() {
+	d.refusals, d.function = newRefusals(), functions(profile.Either)
+	d.restore()
+}
+
+// confirmedRefusals returns those of the IDs whose refusal counts: all items that
+// need them were refused several times in a row.
+func (b *Bus) confirmedRefusals(d *device, class byte, ids []byte) (confirmed []byte) {
+	for _, id := range ids {
+		counts := true
+		for i := range d.items {
+			g := d.items[i].Geni
+			if byte(g.Class) != class || !slices.Contains(g.IDs, id) || d.geni.known[i].absent {
+				continue
+			}
+			if d.refusals.items[i]++; d.refusals.items[i] < refusalsCount {
+				counts = false
+			}
+		}
+		if counts {
+			confirmed = append(confirmed, id)
+		}
+	}
+	return confirmed
+}
