@@ -36,6 +36,7 @@ func restartsBench(ctx context.Context, emit func(Metric)) error {
 		if err != nil {
 			return err
 		}
+		punctual := 0 // values of gateways whose answers are never late
 		for _, l := range restartLateness {
 			p, err := calm.restarted(ctx, l.learnt, l.then, restarts, 1)
 			if err != nil {
@@ -45,7 +46,11 @@ func restartsBench(ctx context.Context, emit func(Metric)) error {
 			keys := map[string]any{"protocol": string(protocol), "fault": "late", "rate": 0.3, "lateness": l.name, "restarts": restarts, "pumps": calm.pumps}
 			emit(Metric{"wrong_values", float64(j.wrong), "1", keys})
 			emit(Metric{"missing_values", float64(j.missing), "1", keys})
+			if l.then == "" {
+				punctual = j.good + j.absent
+			}
 			emit(Metric{"good_values", float64(j.good), "1", keys})
+			emit(Metric{"missing_share", 1 - float64(j.good+j.absent)/float64(max(punctual, 1)), "1", keys})
 			emit(Metric{"wire_time_per_value", p.wire.Seconds() * 1000 / float64(max(j.good, 1)), "ms", keys})
 		}
 	}
