@@ -321,7 +321,8 @@ func (b *Bus) ready(d *device, now time.Time) time.Time {
 	if f == nil {
 		return at
 	}
-	if t := b.readyAt(d, f); t.After(at) {
+	// The master looks at the clock after us, and says "at once" by its own time.
+	if t := b.readyAt(d, f); t.After(at) && t.After(b.clk.Now()) {
 		at = t
 	}
 	if !d.health.alive() && (d.failures > 0 || d.tries > 0) {
