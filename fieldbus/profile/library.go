@@ -54,8 +54,8 @@ var builtin = sync.OnceValue(func() (profiles []*Profile) {
 // Add puts a family in, in the place of one of the same name.
 func (l *Library) Add(p *Profile) { l.byName[p.Name] = p }
 
-// AddFolder puts in every .yaml file of a folder. A folder that does not exist
-// adds nothing. Where a file is wrong, the others are still added; the error
+// AddFolder puts in every .yaml or .yml file of a folder; of two with one
+// name the first. A folder that does not exist adds nothing. Where a file is wrong, the others are still added; the error
 // joins everything that is wrong.
 func (l *Library) AddFolder(fsys disk.FS, dir string) error {
 	files, err := fsys.ReadDir(dir)
@@ -66,8 +66,19 @@ func (l *Library) AddFolder(fsys disk.FS, dir string) error {
 		return fmt.Errorf("reading the site's pump families: %w", err)
 	}
 	var errs []error
+	first := map[string]string{} // the file of each name
 	for _, f := range files {
-		if f.IsDir() || !strings.HasSuffix(f.Name(), ".yaml") {
+		if ext := filepath.Ext(f.Name()); !f.IsDir() && (ext == ".yaml" || ext == ".yml") {
+			family := strings.TrimSuffix(f.Name(), ext)
+			if other := first[family]; other != "" {
+				errs = append(errs, fmt.Errorf("%s: %s has this name already; remove or rename one of the two", filepath.Join(dir, f.Name()), other))
+				continue
+			}
+			first[family] = f.Name()
+		} else {
+			if !f.IsDir() && (strings.EqualFold(ext, ".yaml") || strings.EqualFold(ext, ".yml")) {
+				errs = append(errs, fmt.Errorf("%s: a pump family's file ends in .yaml; rename it", filepath.Join(dir, f.Name())))
+			}
 			continue
 		}
 		name := filepath.Join(dir, f.Name())

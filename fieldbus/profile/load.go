@@ -28,10 +28,10 @@ const (
 
 var nameRule = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
-// Parse reads one pump family. The file's base name without .yaml is the
+// Parse reads one pump family. The file's base name without .yaml or .yml is the
 // family's name. All mistakes are reported, joined; each is an *Error.
 func Parse(file string, text []byte) (*Profile, error) {
-	p := &Profile{Name: strings.TrimSuffix(path.Base(file), ".yaml"), Numbering: 1}
+	p := &Profile{Name: strings.TrimSuffix(strings.TrimSuffix(path.Base(file), ".yaml"), ".yml"), Numbering: 1}
 	r := &familyReader{reader: reader{file: file}, p: p, period: 10 * time.Second}
 	if !nameRule.MatchString(p.Name) {
 		r.fail(nil, "", "the file's name is the family's name; allowed: up to 32 of a-z, 0-9 and -, then .yaml")

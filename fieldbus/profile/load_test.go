@@ -174,10 +174,22 @@ func TestASiteAddsAndReplacesFamilies(t *testing.T) {
 	write("cim-epump.yaml", strings.Replace(small, "a test", "ours", 1))
 	write("broken.yaml", "title: x\n")
 	write("notes.txt", "not a profile")
+	write("short.yml", small)
+	write("twice.yaml", small)
+	write("twice.yml", small)
+	write("SHOUT.YML", small)
 	l := Builtin()
 	err := l.AddFolder(disk.OS, dir)
 	if err == nil || !strings.Contains(err.Error(), "broken.yaml:1: blocks: this key is required") {
 		t.Errorf("the broken file: %v", err)
+	}
+	for _, want := range []string{"twice.yml: twice.yaml has this name already", "SHOUT.YML: a pump family's file ends in .yaml"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	if _, ok := l.Lookup("short"); !ok {
+		t.Error("short.yml was passed over")
 	}
 	if p, ok := l.Lookup("my-pump"); !ok || p.Title != "a test" {
 		t.Error("the site's family is missing")

@@ -4,37 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+
+	"penstock/internal/strictyaml"
 )
 
-// Error is a mistake in a profile file.
-type Error struct {
-	File string
-	Line int    // 0: the file as a whole
-	Key  string // where in the file, like "points[3].scale"
-	Err  error
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.File)
-	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
-	}
-	if e.Key != "" {
-		b.WriteString(": " + e.Key)
-	}
-	return b.String() + ": " + e.Err.Error()
-}
-
-func (e *Error) Unwrap() error { return e.Err }
+// Error is a mistake in a profile file. Its Key is like "points[3].scale".
+type Error = strictyaml.Error
 
 // reader walks a YAML tree and collects every mistake in it.
 type reader struct {
@@ -46,39 +27,16 @@ type reader struct {
 type field func(n ast.Node, path string)
 
 func (r *reader) fail(n ast.Node, key, format string, args ...any) {
-	e := &Error{File: r.file, Key: key, Err: fmt.Errorf(format, args...)}
-	if n != nil && n.GetToken() != nil {
-		e.Line = n.GetToken().Position.Line
-	}
-	r.errs = append(r.errs, e)
+	r.errs = append(r.errs, strictyaml.At(r.file, n, key, format, args...))
 }
 
 // document parses a file of one document and returns its body.
 func (r *reader) document(text []byte) ast.Node {
-	tree, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		// The parser says "[3:5] message" and then shows the source.
-		msg, _, _ := strings.Cut(err.Error(), "\n")
-		line := 0
-		if m := regexp.MustCompile(`^\[(\d+):\d+\] (.*)`).FindStringSubmatch(msg); m != nil {
-			line, _ = strconv.Atoi(m[1])
-			msg = m[2]
-		}
-		r.errs = append(r.errs, &Error{File: r.file, Line: line, Err: errors.New("this is not YAML: " + msg)})
-		return nil
-	}
-	var body ast.Node
-	for _, doc := range tree.Docs {
-		switch {
-		case doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType:
-		case body != nil:
-			r.fail(doc.Body, "", "a second document; one file holds one pump family")
-			return nil
-		default:
-			body = doc.Body
-		}
-	}
-	if body == nil {
+	body, err := strictyaml.Document(r.file, text, "one pump family")
+	switch {
+	case err != nil:
+		r.errs = append(r.errs, err)
+	case body == nil:
 		r.fail(nil, "", "the file is empty")
 	}
 	return body

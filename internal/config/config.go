@@ -17,7 +17,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+
+	"penstock/internal/strictyaml"
 )
 
 // DefaultFile is where the firmware looks when -config is not given.
@@ -62,26 +63,7 @@ func Default() Config {
 var Speeds = []int{1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200}
 
 // Error is a mistake in the file.
-type Error struct {
-	File string
-	Line int // 0: the file as a whole
-	Key  string
-	Err  error
-}
-
-func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.File)
-	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
-	}
-	if e.Key != "" {
-		b.WriteString(": " + e.Key)
-	}
-	return b.String() + ": " + e.Err.Error()
-}
-
-func (e *Error) Unwrap() error { return e.Err }
+type Error = strictyaml.Error
 
 // Load reads a file. profiles are the pump families that exist.
 // A missing file is the default configuration unless it was asked for by name.
@@ -99,35 +81,18 @@ func Load(file string, named bool, profiles []string) (Config, error) {
 // Parse reads the text of a file. All mistakes are reported, joined.
 func Parse(file string, text []byte, profiles []string) (Config, error) {
 	c := Default()
-	tree, err := parser.ParseBytes(text, 0)
+	body, err := strictyaml.Document(file, text, "one configuration")
 	if err != nil {
-		return Config{}, syntaxError(file, err)
+		return Config{}, err
 	}
 	r := &reader{file: file, profiles: profiles}
-	switch len(tree.Docs) {
-	case 0:
-	case 1:
-		if body := tree.Docs[0].Body; body != nil && body.Type() != ast.NullType {
-			r.config(body, &c)
-		}
-	default:
-		r.fail(tree.Docs[1].Body, "", "a second document; one file holds one configuration")
+	if body != nil {
+		r.config(body, &c)
 	}
 	if len(r.errs) > 0 {
 		return Config{}, errors.Join(r.errs...)
 	}
 	return c, nil
-}
-
-// syntaxError turns the parser's "[3:5] message\n   source" into ours.
-func syntaxError(file string, err error) error {
-	msg, _, _ := strings.Cut(err.Error(), "\n")
-	line := 0
-	if m := regexp.MustCompile(`^\[(\d+):\d+\] (.*)`).FindStringSubmatch(msg); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		msg = m[2]
-	}
-	return &Error{File: file, Line: line, Err: fmt.Errorf("this is not YAML: %s", msg)}
 }
 
 type reader struct {
@@ -137,11 +102,7 @@ type reader struct {
 }
 
 func (r *reader) fail(n ast.Node, key, format string, args ...any) {
-	e := &Error{File: r.file, Key: key, Err: fmt.Errorf(format, args...)}
-	if n != nil && n.GetToken() != nil {
-		e.Line = n.GetToken().Position.Line
-	}
-	r.errs = append(r.errs, e)
+	r.errs = append(r.errs, strictyaml.At(r.file, n, key, format, args...))
 }
 
 func (r *reader) config(n ast.Node, c *Config) {

@@ -73,7 +73,7 @@ var allowed = []struct {
 		"internal/telemetry", "internal/disk", "internal/clock", "internal/status", "internal/config", "internal/local"}},
 	{"fieldbus/lateness", nil},                          // imports nothing of ours, so that genibus can use it
 	{"fieldbus/genibus", []string{"fieldbus/lateness"}}, // stands alone but for that, so that others can use it
-	{"fieldbus", []string{"internal/telemetry", "internal/disk", "internal/clock"}},
+	{"fieldbus", []string{"internal/telemetry", "internal/disk", "internal/clock", "internal/strictyaml"}},
 	{"uplink", []string{"internal/telemetry", "internal/disk", "internal/clock"}},
 	{"certs", []string{"internal/telemetry", "internal/disk", "internal/clock"}},
 	{"ota", []string{"internal/telemetry", "internal/disk", "internal/clock"}},
@@ -84,7 +84,8 @@ var allowed = []struct {
 	{"internal/local", []string{"internal/status"}},
 	{"internal/status", []string{"internal/telemetry"}},
 	{"internal/cli", nil},
-	{"internal/config", nil},
+	{"internal/config", []string{"internal/strictyaml"}},
+	{"internal/strictyaml", nil},
 	{"internal/clock", nil},
 	{"internal/telemetry", nil},
 	{"internal/disk", nil},
