@@ -109,13 +109,15 @@ func (p *Program) Run(ctx context.Context, env Env, args []string) int {
 	}
 }
 
-// parse lets flags stand anywhere among the arguments; "--" ends them.
+// parse lets flags stand anywhere among the arguments; "--" ends them. A negative
+// number is an argument and no flag.
 func parse(fs *flag.FlagSet, args []string) (pos []string, err error) {
 	for {
-		if err := fs.Parse(args); err != nil {
+		number := negative(fs, args)
+		if err := fs.Parse(args[:number]); err != nil {
 			return nil, err
 		}
-		rest := fs.Args()
+		rest := args[number-fs.NArg():]
 		if used := len(args) - len(rest); used > 0 && args[used-1] == "--" {
 			return append(pos, rest...), nil
 		}
@@ -125,6 +127,31 @@ func parse(fs *flag.FlagSet, args []string) (pos []string, err error) {
 		pos = append(pos, rest[0])
 		args = rest[1:]
 	}
+}
+
+// negative returns the place of the first negative number that is not the value of
+// a flag, or else the number of arguments.
+func negative(fs *flag.FlagSet, args []string) int {
+	for i, a := range args {
+		if len(a) < 2 || a[0] != '-' || strings.Trim(a[1:2], "0123456789.") != "" {
+			continue
+		}
+		if i == 0 || !takesValue(fs, args[i-1]) {
+			return i
+		}
+	}
+	return len(args)
+}
+
+// takesValue tells whether an argument is a flag whose value is the next one.
+func takesValue(fs *flag.FlagSet, arg string) bool {
+	name, dashed := strings.CutPrefix(arg, "-")
+	f := fs.Lookup(strings.TrimPrefix(name, "-"))
+	if !dashed || f == nil {
+		return false
+	}
+	yes, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return !ok || !yes.IsBoolFlag()
 }
 
 func (p *Program) find(args []string) (*Command, []string) {
