@@ -62,14 +62,15 @@ func (o LineOptions) open() (*fieldbus.Line, *modbus.Master, error) {
 const attempts = 3
 
 // Read reads registers by their printed numbers and writes a line for each.
-func Read(ctx context.Context, o LineOptions, address, register, count int, w io.Writer) error {
+// function is 3 or 4; 0 is 3, and 4 where the device does not know 3.
+func Read(ctx context.Context, o LineOptions, address, function, register, count int, w io.Writer) error {
 	line, master, err := o.open()
 	if err != nil {
 		return err
 	}
 	defer line.Close()
 	values := make([]uint16, count)
-	if err := read(ctx, line, master, address, register, values); err != nil {
+	if err := read(ctx, line, master, address, function, register, values); err != nil {
 		return err
 	}
 	for i, v := range values {
@@ -78,20 +79,29 @@ func Read(ctx context.Context, o LineOptions, address, register, count int, w io
 	return nil
 }
 
-func read(ctx context.Context, line *fieldbus.Line, master *modbus.Master, address, register int, values []uint16) error {
-	_, err := master.Read(ctx, modbus.Request{Address: byte(address), Start: uint16(register - 1), Count: len(values), Attempts: attempts}, values)
-	return explain(line, address, err)
+func read(ctx context.Context, line *fieldbus.Line, master *modbus.Master, address, function, register int, values []uint16) error {
+	r := modbus.Request{Address: byte(address), Functions: modbus.Holding, Start: uint16(register - 1), Count: len(values), Attempts: attempts}
+	if function == 4 {
+		r.Functions = modbus.Input
+	}
+	_, err := master.Read(ctx, r, values)
+	var refusal *modbus.Exception
+	if function == 0 && errors.As(err, &refusal) && refusal.Code == modbus.IllegalFunction {
+		r.Functions = modbus.Input
+		_, err = master.Read(ctx, r, values)
+	}
+	return explain(line, err)
 }
 
 // explain adds what was seen on the line, and what a person there would try next.
-func explain(line *fieldbus.Line, address int, err error) error {
+func explain(line *fieldbus.Line, err error) error {
 	if !errors.Is(err, modbus.ErrNoAnswer) && !errors.Is(err, modbus.ErrDamaged) {
 		return err
 	}
 	if text := line.Counters().Heard().Trouble().Text(); text != "" {
-		return fmt.Errorf("device %d: %w; %s", address, err, text)
+		return fmt.Errorf("%w; %s", err, text)
 	}
-	return fmt.Errorf("device %d: %w; check speed and parity, the cable's screen and its termination", address, err)
+	return fmt.Errorf("%w; check speed and parity, the cable's screen and its termination", err)
 }
 
 // Write writes one register and reads it back.
@@ -101,16 +111,31 @@ func Write(ctx context.Context, o LineOptions, address, register int, value uint
 		return err
 	}
 	defer line.Close()
+	return writeRegister(ctx, line, master, address, register, value, w)
+}
+
+// writeRegister reads the register before it writes it. The answer to a write is
+// the request once more, so that on a line that hands our own requests back, a
+// write with nobody there looks answered; a read does not. And once a read was
+// answered, the master knows of the echo.
+func writeRegister(ctx context.Context, line *fieldbus.Line, master *modbus.Master, address, register int, value uint16, w io.Writer) error {
+	var before, back [1]uint16
+	err := read(ctx, line, master, address, 3, register, before[:])
+	if err != nil && !errors.As(err, new(*modbus.Exception)) { // it may be for writing only
+		return fmt.Errorf("nothing was written: %w", err)
+	}
 	if err := master.Write(ctx, byte(address), uint16(register-1), value); err != nil {
-		return explain(line, address, err)
+		return explain(line, err)
 	}
-	var back [1]uint16
-	if err := read(ctx, line, master, address, register, back[:]); err != nil {
-		return fmt.Errorf("written, but not read back: %w", err)
-	}
-	if back[0] != value {
-		return fmt.Errorf("register %05d: %d was written and acknowledged, but it reads %d; "+
-			"some registers act at once and read 0, others need the pump to be in remote", register, value, back[0])
+	err = read(ctx, line, master, address, 3, register, back[:])
+	switch {
+	case errors.As(err, new(*modbus.Exception)):
+		return fmt.Errorf("register %05d: device %d acknowledged %d, but the register cannot be read back: %w", register, address, value, err)
+	case err != nil:
+		return fmt.Errorf("register %05d: whether device %d took %d is not known, since it cannot be read back: %w", register, address, value, err)
+	case back[0] != value:
+		return fmt.Errorf("register %05d: device %d acknowledged %d, but the register reads %d; "+
+			"some registers act at once and read 0, others need the pump to be in remote", register, address, value, back[0])
 	}
 	fmt.Fprintf(w, "%05d  %5d  written and read back\n", register, value)
 	return nil
