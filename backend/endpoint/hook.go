@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -67,7 +68,7 @@ func judge(serial string, pk packets.Packet) error {
 	case packets.Publish:
 		switch {
 		case pk.FixedHeader.Retain:
-			return fmt.Errorf("a retained publish on %q", pk.TopicName)
+			return fmt.Errorf("a retained publish on %s", quoted(pk.TopicName))
 		case pk.TopicName == topic(serial, "up") && pk.FixedHeader.Qos != 1:
 			return fmt.Errorf("a record with QoS %d; it takes QoS 1 to be acknowledged", pk.FixedHeader.Qos)
 		case pk.TopicName == topic(serial, "up"):
@@ -75,11 +76,11 @@ func judge(serial string, pk packets.Packet) error {
 		case pk.TopicName == topic(serial, "state") && pk.FixedHeader.Qos <= 1:
 			return nil
 		}
-		return fmt.Errorf("a publish on %q with QoS %d", pk.TopicName, pk.FixedHeader.Qos)
+		return fmt.Errorf("a publish on %s with QoS %d", quoted(pk.TopicName), pk.FixedHeader.Qos)
 	case packets.Subscribe, packets.Unsubscribe:
 		for _, f := range pk.Filters {
 			if f.Filter != topic(serial, "down") {
-				return fmt.Errorf("a subscription to %q", f.Filter)
+				return fmt.Errorf("a subscription to %s", quoted(f.Filter))
 			}
 		}
 		return nil
@@ -89,6 +90,15 @@ func judge(serial string, pk packets.Packet) error {
 	return fmt.Errorf("a packet of type %d", pk.FixedHeader.Type)
 }
 
+// quoted is a text of a gateway as the log takes it: it may be 64 kB long.
+func quoted(text string) string {
+	const most = 100
+	if len(text) <= most {
+		return strconv.Quote(text)
+	}
+	return fmt.Sprintf("%q… (%d bytes)", text[:most], len(text))
+}
+
 func judgeConnect(serial string, pk packets.Packet) error {
 	p := pk.Connect
 	keepAlive := time.Duration(p.Keepalive) * time.Second
@@ -96,13 +106,13 @@ func judgeConnect(serial string, pk packets.Packet) error {
 	case pk.ProtocolVersion != protocol311:
 		return fmt.Errorf("MQTT version %d; this endpoint speaks 3.1.1", pk.ProtocolVersion)
 	case p.ClientIdentifier != serial:
-		return fmt.Errorf("client id %q, and the certificate is of %s", p.ClientIdentifier, serial)
+		return fmt.Errorf("client id %s, and the certificate is of %s", quoted(p.ClientIdentifier), serial)
 	case !p.Clean:
 		return errors.New("a session that outlives its connection; clean session is required")
 	case keepAlive == 0 || keepAlive > maxKeepAlive:
 		return fmt.Errorf("a keepalive of %v; allowed: 1 s to %v", keepAlive, maxKeepAlive)
 	case p.WillFlag && p.WillTopic != topic(serial, "state"):
-		return fmt.Errorf("a will on %q", p.WillTopic)
+		return fmt.Errorf("a will on %s", quoted(p.WillTopic))
 	case p.WillFlag && (p.WillRetain || p.WillQos > 1):
 		return errors.New("a will that is retained or has QoS 2")
 	}

@@ -15,7 +15,7 @@ import (
 // For one, signs that two gateways share one identity, or that a gateway's disk
 // was rolled back: records that share a name, enrolments beside a good
 // certificate, sessions that take each other over. For another, links that have
-// used most or all of this month's data.
+// used most or all of this month's data, and quotas that are used up.
 func (s *Store) Alarms(ctx context.Context, gateway string) ([]Alarm, error) {
 	alarms, err := s.cloneAlarms(ctx, gateway)
 	if err != nil {
@@ -25,14 +25,18 @@ func (s *Store) Alarms(ctx context.Context, gateway string) ([]Alarm, error) {
 	if err != nil {
 		return nil, err
 	}
-	alarms = append(alarms, used...)
+	refused, err := s.quotaAlarms(ctx, gateway)
+	if err != nil {
+		return nil, err
+	}
+	alarms = append(append(alarms, used...), refused...)
 	slices.SortStableFunc(alarms, func(a, b Alarm) int { return a.Time.Compare(b.Time) })
 	return alarms, nil
 }
 
 func (s *Store) cloneAlarms(ctx context.Context, gateway string) (alarms []Alarm, err error) {
 	rows, err := s.reader.QueryContext(ctx, `SELECT received, reason FROM oddities WHERE gateway = ?1 AND conflict = 1
-		UNION ALL SELECT noticed, reason FROM clones WHERE gateway = ?1 ORDER BY 1`, gateway)
+		UNION ALL SELECT noticed, reason FROM clones WHERE gateway = ?1 ORDER BY 1 DESC LIMIT 100`, gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -87,5 +91,10 @@ func linkEvent(tx *sql.Tx, gateway string, e telemetry.Event, now int64) error {
 	}
 	_, err := tx.Exec(`INSERT INTO link_events (gateway, time, link, point, raw) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		gateway, at, e.Link, e.Point, e.Raw)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`DELETE FROM link_events WHERE gateway = ?1 AND time <
+		(SELECT time FROM link_events WHERE gateway = ?1 ORDER BY time DESC LIMIT 1 OFFSET ?2)`, gateway, mostLinkEvents)
 	return err
 }

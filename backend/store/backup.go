@@ -158,9 +158,13 @@ func (s *Store) MayMerge(ctx context.Context, r Registry) error {
 	if err != nil {
 		return err
 	}
+	known := make(map[string]bool, len(here.Gateways))
+	for _, g := range here.Gateways {
+		known[g.Serial] = true
+	}
 	var unknown []string
 	for _, g := range r.Gateways {
-		if !slices.ContainsFunc(here.Gateways, func(h RegisteredGateway) bool { return h.Serial == g.Serial }) {
+		if !known[g.Serial] {
 			unknown = append(unknown, g.Serial)
 		}
 	}

@@ -245,9 +245,3 @@ func settle(tx *sql.Tx, gateway string, r telemetry.CommandResult) error {
 		r.Outcome, r.Time.UnixMilli(), r.Raw, r.Text, r.ID[:], gateway, telemetry.OutcomeUnknown)
 	return err
 }
-
-// conflicted notes that an epoch has been used by two disks.
-func conflicted(tx *sql.Tx, gateway string, epoch wire.Epoch, now int64) error {
-	_, err := tx.Exec(`INSERT INTO conflicts (gateway, epoch, latest) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET latest = excluded.latest`, gateway, epoch[:], now)
-	return err
-}

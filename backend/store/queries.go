@@ -179,8 +179,10 @@ func (s *Store) Counters(ctx context.Context, gateway string) (c Counters, err e
 		return c, err
 	}
 	var nameless int64
-	err = s.reader.QueryRowContext(ctx, `SELECT coalesce(sum(conflict = 1), 0), coalesce(sum(conflict = 0), 0) FROM oddities WHERE gateway = ?`, gateway).
-		Scan(&c.Conflicts, &nameless)
+	err = s.reader.QueryRowContext(ctx, `SELECT conflicts, nameless FROM oddity_counts WHERE gateway = ?`, gateway).Scan(&c.Conflicts, &nameless)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, nil
+	}
 	c.Unreadable += nameless
 	return c, err
 }

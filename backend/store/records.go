@@ -56,7 +56,8 @@ type index struct {
 // then, and only then, it may be acknowledged. Publishes that arrive together
 // share a commit. What cannot be decoded is kept as it came, which is no error:
 // otherwise it would come back for ever. After an error nothing was kept, or it
-// is not known, and the gateway has to send again.
+// is not known, and the gateway has to send again. A *QuotaError says that it has sent
+// too much that is of no use.
 //
 // publish is not used after Append returns.
 func (s *Store) Append(ctx context.Context, gateway string, publish []byte) error {
@@ -64,6 +65,9 @@ func (s *Store) Append(ctx context.Context, gateway string, publish []byte) erro
 		return err
 	}
 	in := s.prepare(ctx, gateway, publish)
+	if err := s.admit(ctx, in); err != nil {
+		return err
+	}
 	if !s.inbox.put(in) {
 		return ErrClosed
 	}
@@ -368,9 +372,15 @@ func repeated(tx *sql.Tx, in *incoming, now int64) ([]note, error) {
 // odd keeps a publish that cannot stand among the records.
 func odd(tx *sql.Tx, in *incoming, now int64, conflict bool, reason string) ([]note, error) {
 	hash := sha256.Sum256(in.publish)
-	_, err := tx.Exec(`INSERT INTO oddities (gateway, hash, received, conflict, reason, publish) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, in.gateway, hash[:], now, conflict, reason, in.publish)
-	return []note{{in, reason}}, err
+	res, err := tx.Exec(`INSERT INTO oddities (gateway, hash, received, conflict, reason, publish) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, in.gateway, hash[:], now, conflict, bounded(reason), in.publish)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return []note{{in, reason}}, err
+	}
+	return []note{{in, reason}}, countOdd(tx, in.gateway, conflict)
 }
 
 // announce tells the log and the subscribers what a commit brought.

@@ -61,6 +61,7 @@ type Store struct {
 	hub        hub
 	bell       bell
 	catalogues catalogues
+	quotas     quotas
 }
 
 // Open opens the database at path, makes it when there is none, and brings its
