@@ -57,6 +57,10 @@ func newestOf(b *decode.Block, groups []telemetry.Group, limit time.Time) (found
 // advance takes readings into the newest ones. One that is not later than what is
 // known of its point changes nothing.
 func (n *newest) advance(of func(wire.Name) (telemetry.Catalogue, bool), news []newestReading) {
+	if n.sameCatalogue(news) {
+		n.advanceSame(news)
+		return
+	}
 	known := make(map[key]int, len(n.readings)+len(news))
 	for i, r := range n.readings {
 		if k, ok := r.key(of); ok {
@@ -79,6 +83,36 @@ func (n *newest) advance(of func(wire.Name) (telemetry.Catalogue, bool), news []
 	if len(n.readings) > wire.MaxSeries {
 		slices.SortFunc(n.readings, func(a, b newestReading) int { return cmp.Compare(b.time, a.time) })
 		n.readings = n.readings[:wire.MaxSeries]
+	}
+}
+
+// sameCatalogue tells whether one catalogue explains all readings, those that are
+// known and news: then no name needs to be looked up.
+func (n *newest) sameCatalogue(news []newestReading) bool {
+	for _, r := range n.readings {
+		if len(news) == 0 || r.catalogue != news[0].catalogue {
+			return false
+		}
+	}
+	return len(n.readings) > 0
+}
+
+// advanceSame is advance where one catalogue explains all. Points that stand twice in a
+// catalogue are two here.
+func (n *newest) advanceSame(news []newestReading) {
+	type place struct{ group, series int }
+	known := make(map[place]int, len(n.readings))
+	for i, r := range n.readings {
+		known[place{r.group, r.series}] = i
+	}
+	for _, r := range news {
+		n.last = max(n.last, r.time)
+		if i, had := known[place{r.group, r.series}]; !had {
+			known[place{r.group, r.series}] = len(n.readings)
+			n.readings = append(n.readings, r)
+		} else if r.time > n.readings[i].time {
+			n.readings[i] = r
+		}
 	}
 }
 
@@ -200,8 +234,12 @@ type querier interface {
 
 // newest reads the row of a gateway; there is none before its first block.
 func (s *Store) newest(ctx context.Context, q querier, gateway string) (n newest, there bool, err error) {
+	return scanNewest(q.QueryRowContext(ctx, readNewest, gateway), gateway)
+}
+
+func scanNewest(row *sql.Row, gateway string) (n newest, there bool, err error) {
 	var packed []byte
-	err = q.QueryRowContext(ctx, `SELECT last, ahead, points FROM newest WHERE gateway = ?`, gateway).Scan(&n.last, &n.ahead, &packed)
+	err = row.Scan(&n.last, &n.ahead, &packed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return n, false, nil
 	}
@@ -214,17 +252,17 @@ func (s *Store) newest(ctx context.Context, q querier, gateway string) (n newest
 	return n, true, nil
 }
 
-func (n *newest) write(tx *sql.Tx, gateway string) error {
-	_, err := tx.Exec(`INSERT INTO newest (gateway, last, ahead, points) VALUES (?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET last = excluded.last, ahead = excluded.ahead, points = excluded.points`, gateway, n.last, n.ahead, n.pack())
-	return err
-}
+const (
+	readNewest  = `SELECT last, ahead, points FROM newest WHERE gateway = ?`
+	writeNewest = `INSERT INTO newest (gateway, last, ahead, points) VALUES (?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET last = excluded.last, ahead = excluded.ahead, points = excluded.points`
+)
 
 // advance takes what a record brought into the newest readings of its gateway, in
 // the transaction that keeps it.
 func (s *Store) advance(tx *sql.Tx, in *incoming) error {
 	ctx := context.Background()
-	n, _, err := s.newest(ctx, tx, in.gateway)
+	n, _, err := scanNewest(tx.Stmt(s.readNewest).QueryRow(in.gateway), in.gateway)
 	if err != nil {
 		s.log.Error("they are collected anew", "gateway", in.gateway, "err", err)
 		n = newest{}
@@ -250,7 +288,8 @@ func (s *Store) advance(tx *sql.Tx, in *incoming) error {
 		n.advance(s.explainer(ctx, tx, in.gateway), in.index.newest)
 		n.ahead = max(n.ahead, in.index.ahead)
 	}
-	return n.write(tx, in.gateway)
+	_, err = tx.Stmt(s.writeNewest).Exec(in.gateway, n.last, n.ahead, n.pack())
+	return err
 }
 
 // explainer finds catalogues of a gateway by name. One that cannot be read explains
@@ -347,7 +386,8 @@ func (s *Store) fillNewest(ctx context.Context) error {
 			if err := s.refill(ctx, tx, gateway, &n); err != nil {
 				s.log.Error("the newest readings are collected as they come", "gateway", gateway, "err", err)
 			}
-			return n.write(tx, gateway)
+			_, err := tx.ExecContext(ctx, writeNewest, gateway, n.last, n.ahead, n.pack())
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("the newest readings of %s: %w", gateway, err)

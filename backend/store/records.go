@@ -273,6 +273,13 @@ func (s *Store) prepareRecords(ctx context.Context) (err error) {
 	s.arrive, err = s.writer.PrepareContext(ctx, `INSERT INTO arrivals (gateway, epoch, lane, seq, kind, readable, received, earliest, latest, readings, publish)
 		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 		WHERE NOT EXISTS (SELECT 1 FROM filed WHERE gateway = ?1 AND epoch = ?2 AND lane = ?3 AND seq = ?4) ON CONFLICT DO NOTHING`)
+	if err != nil {
+		return err
+	}
+	if s.readNewest, err = s.writer.PrepareContext(ctx, readNewest); err != nil {
+		return err
+	}
+	s.writeNewest, err = s.writer.PrepareContext(ctx, writeNewest)
 	return err
 }
 

@@ -55,7 +55,9 @@ type Store struct {
 	stopped chan struct{} // the committer has
 
 	// The committer's.
-	arrive  *sql.Stmt
+	arrive                  *sql.Stmt
+	readNewest, writeNewest *sql.Stmt
+
 	arrived int // records not filed yet, or more
 
 	hub        hub
