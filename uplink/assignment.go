@@ -21,8 +21,8 @@ type assigner interface {
 // another. It is owned by the session's goroutine.
 //
 // The auth service is asked when nothing is cached, when the answer has expired,
-// when the endpoint refused us, and when it could not be reached for
-// endpointPatience; never twice in one attempt, and not before a Retry-After has
+// when the endpoint refused us or broke the protocol, and when it could not be
+// reached for endpointPatience; never twice in one attempt, and not before a Retry-After has
 // passed. As long as it has no better answer, the cached endpoint is tried.
 type director struct {
 	auth assigner
@@ -117,7 +117,8 @@ func (d *director) failed(now time.Time, err error) {
 	if d.failingSince.IsZero() {
 		d.failingSince = now
 	}
-	if refusedByPeer(err) || now.Sub(d.failingSince) >= endpointPatience {
+	var broken *violation
+	if refusedByPeer(err) || errors.As(err, &broken) || now.Sub(d.failingSince) >= endpointPatience {
 		d.ask = true
 	}
 }

@@ -112,6 +112,9 @@ const (
 	// refusedMax is the longest interval between attempts when both endpoint and
 	// auth service refuse the gateway.
 	refusedMax = time.Hour
+	// trustedAfter is how long a session must have been good for what the endpoint
+	// broke of the protocol before to be forgotten.
+	trustedAfter = time.Hour
 	// provenAfter is how long a session must last, if nothing was to be
 	// acknowledged, for the backoff to start afresh.
 	provenAfter = time.Minute

@@ -98,7 +98,7 @@ func (c *connection) options(endpoint string) *mqtt.ClientOptions {
 	o.AddBroker("mqtts://" + endpoint)
 	o.SetClientID(c.s.cfg.Serial)
 	o.SetProtocolVersion(4) // no falling back to 3.1 with a second connection
-	// The only combination in which a token's success means a PUBACK.
+	// With these, and with the guard below, a token's success means a PUBACK.
 	o.SetCleanSession(true)
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
@@ -120,7 +120,7 @@ func (c *connection) options(endpoint string) *mqtt.ClientOptions {
 		if err != nil {
 			return nil, cause(ctx, err)
 		}
-		return conn, c.keep(conn)
+		return newGuard(conn, c.topic("down"), c.fail), c.keep(conn)
 	})
 	return o
 }
@@ -161,6 +161,9 @@ func (c *connection) await(t mqtt.Token, d time.Duration) error {
 	defer cancel()
 	select {
 	case <-t.Done():
+		if t.Error() != nil && c.ctx.Err() != nil {
+			return context.Cause(c.ctx) // it says more than what became of the token
+		}
 		return t.Error()
 	case <-ctx.Done():
 		return context.Cause(ctx)

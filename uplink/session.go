@@ -23,6 +23,7 @@ type Session struct {
 	director *director // owned by Run
 	numbers  *numbers  // owned by Run
 	pacer    *pacer    // owned by Run
+	wary     *pacer    // owned by Run: of an endpoint that breaks the protocol
 	path     link.Path // owned by Run: the link of this attempt
 	good     bool      // owned by Run: something was acknowledged in this attempt
 	// connect makes one connection and returns why it ended: connection.
@@ -70,6 +71,7 @@ func NewSession(cfg Config) (*Session, error) {
 		director: newDirector(auth, cfg.FS, cfg.Dir, cfg.Log),
 		numbers:  newNumbers(cfg.FS, cfg.Dir, cfg.Log),
 		pacer:    newPacer(cfg.Backoff, cfg.Rand),
+		wary:     newPacer(cfg.Backoff, cfg.Rand),
 		status:   Status{State: Stopped, Since: cfg.Clock.Now()},
 		poke:     make(chan struct{}, 1),
 		again:    make(chan struct{}, 1),
@@ -90,6 +92,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if err := s.pause(ctx, delay); err != nil {
 			return err
 		}
+		began := clk.Now()
 		err := s.attempt(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -109,6 +112,14 @@ func (s *Session) Run(ctx context.Context) error {
 			s.pacer.herd()
 		}
 		delay = s.pacer.next(s.director.refused)
+		var broken *violation
+		switch {
+		case errors.As(err, &broken):
+			// Whatever it acknowledged before: that must not bring us back at once.
+			delay = max(delay, s.wary.next(true))
+		case s.good && now.Sub(began) >= trustedAfter:
+			s.wary.reset()
+		}
 		var wait *waitError
 		if errors.As(err, &wait) {
 			delay += max(wait.until.Sub(now), 0)

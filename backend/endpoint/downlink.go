@@ -134,7 +134,12 @@ func (e *Endpoint) publish(c *conn, d wire.Down) bool {
 		return false
 	}
 	const retain, qos = false, 1
-	if err := e.engine.Publish(topic(c.serial, "down"), wire.AppendDown(nil, d), retain, qos); err != nil {
+	message := wire.AppendDown(nil, d)
+	if len(message) > wire.MaxDown { // the gateway would end the session, each time anew
+		c.log.Error("a message that is longer than a gateway takes is not sent", "bytes", len(message))
+		return true
+	}
+	if err := e.engine.Publish(topic(c.serial, "down"), message, retain, qos); err != nil {
 		c.log.Error("a message could not be sent", "err", err)
 		return false
 	}

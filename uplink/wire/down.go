@@ -24,6 +24,10 @@ type Down struct {
 // gateways chattering on metered links.
 const MaxWatch = 5 * time.Minute
 
+// MaxDown bounds a message, so that a gateway never has to take more of an
+// endpoint. The longest there is today, a command, has some 850 bytes.
+const MaxDown = 4 << 10
+
 var errDown = errors.New("down: not a message of the wire format")
 
 // ParseDown reads a message from gw/<serial>/down. What a newer endpoint says
