@@ -252,24 +252,24 @@ func TestWhatWasFoundIsKept(t *testing.T) {
 	if err != nil || len(k.Lines()) != 0 {
 		t.Fatal(k, err)
 	}
-	if _, err := k.Keep("/dev/a", []Device{{Address: 3, Mode: Modes[2], Family: 1, Type: 10, Version: 3, Profile: "cim-epump", ReplyDelay: time.Second}}, linetest.Epoch); err != nil {
+	if _, err := k.Keep("/dev/a", "", []Device{{Address: 3, Mode: Modes[2], Family: 1, Type: 10, Version: 3, Profile: "cim-epump", ReplyDelay: time.Second}}, linetest.Epoch); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.Keep("/dev/b", []Device{{Address: 9, Mode: Modes[0]}}, linetest.Epoch); err != nil {
+	if _, err := k.Keep("/dev/b", "", []Device{{Address: 9, Mode: Modes[0]}}, linetest.Epoch); err != nil {
 		t.Fatal(err)
 	}
 	k, err = Load(disk.OS, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, ok := k.Line("/dev/a")
+	l, ok := k.Line("/dev/a", "")
 	if !ok || l.Mode != Modes[2] || len(l.Devices) != 1 || l.Devices[0].ReplyDelay != 1000 || l.Devices[0].Profile != "cim-epump" {
 		t.Errorf("%+v", l)
 	}
-	if _, err := k.Keep("/dev/a", nil, linetest.Epoch); err != nil {
+	if _, err := k.Keep("/dev/a", "", nil, linetest.Epoch); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := k.Line("/dev/a"); ok || len(k.Lines()) != 1 {
+	if _, ok := k.Line("/dev/a", ""); ok || len(k.Lines()) != 1 {
 		t.Error("a line on which nothing is left is forgotten")
 	}
 }
@@ -307,4 +307,45 @@ func FuzzKeptFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestALineIsKnownByItsAdapterNotItsNumber(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "found.json")
+	old := `{"version":1,"lines":[{"port":"/dev/ttyUSB0","mode":"19200 8E1","devices":[{"address":3}]},
+		{"port":"/dev/ttyUSB1","mode":"19200 8E1","devices":[{"address":4}]}]}`
+	if err := os.WriteFile(name, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]string{"/dev/ttyUSB0": "A", "/dev/ttyUSB1": "B"}
+	adapter := func(port string) string { return at[port] }
+	port := func(adapter string) string {
+		for p, a := range at {
+			if a == adapter {
+				return p
+			}
+		}
+		return ""
+	}
+	for range 2 { // before the swap, and after it
+		k, err := Load(disk.OS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Adopt(adapter, port); err != nil {
+			t.Fatal(err)
+		}
+		for i, a := range []string{"A", "B"} {
+			if l := k.Lines()[i]; l.Adapter != a || l.Port != port(a) || l.Devices[0].Address != 3+i {
+				t.Errorf("line %d: %+v", i, l)
+			}
+		}
+		// A line that is searched again keeps its place.
+		if _, err := k.Keep(port("A"), "A", []Device{{Address: 3, Mode: Modes[0]}}, linetest.Epoch); err != nil {
+			t.Fatal(err)
+		}
+		if l, ok := k.Line(port("B"), "B"); !ok || l.Devices[0].Address != 4 {
+			t.Errorf("B: %+v", l)
+		}
+		at["/dev/ttyUSB0"], at["/dev/ttyUSB1"] = at["/dev/ttyUSB1"], at["/dev/ttyUSB0"]
+	}
 }

@@ -21,10 +21,12 @@ type Kept struct {
 	lines []Line
 }
 
-// Line is what was found on one port. A pump is known by its address: the
-// Modbus profile of CIM modules tells no serial number.
+// Line is what was found on one port, or on one adapter where that is known: the
+// numbers of ports change. A pump is known by its address and by what it says of
+// itself; the Modbus profile of CIM modules tells no serial number.
 type Line struct {
 	Port    string        `json:"port"`
+	Adapter string        `json:"adapter,omitempty"` // that the port belongs to, however it is numbered; "" where unknown
 	Mode    fieldbus.Mode `json:"mode"`
 	Found   time.Time     `json:"found"`
 	Devices []KeptDevice  `json:"devices"`
@@ -97,38 +99,74 @@ func (l *Line) check() error {
 // Lines are the lines on which something was found.
 func (k *Kept) Lines() []Line { return slices.Clone(k.lines) }
 
-// Line is what was found on a port.
-func (k *Kept) Line(port string) (Line, bool) {
-	i := slices.IndexFunc(k.lines, func(l Line) bool { return l.Port == port })
+// Line is what was found on a port, or on its adapter.
+func (k *Kept) Line(port, adapter string) (Line, bool) {
+	i := slices.IndexFunc(k.lines, func(l Line) bool { return l.is(port, adapter) })
 	if i < 0 {
 		return Line{}, false
 	}
 	return k.lines[i], true
 }
 
-// Keep puts what was found on a port in the place of what was known of it. It
-// returns when that is on stable storage.
-func (k *Kept) Keep(port string, devices []Device, now time.Time) (Line, error) {
-	l := Line{Port: port, Found: now.UTC().Round(time.Second)}
+// Keep puts what was found on a port in the place of what was known of it, or of its
+// adapter. It returns when that is on stable storage.
+func (k *Kept) Keep(port, adapter string, devices []Device, now time.Time) (Line, error) {
+	l := Line{Port: port, Adapter: adapter, Found: now.UTC().Round(time.Second)}
 	for _, d := range devices {
 		l.Mode = d.Mode
 		l.Devices = append(l.Devices, KeptDevice{Address: d.Address, Family: d.Family, Type: d.Type,
 			Version: d.Version, Profile: d.Profile, ReplyDelay: int(d.ReplyDelay.Milliseconds())})
 	}
-	lines := slices.DeleteFunc(slices.Clone(k.lines), func(old Line) bool { return old.Port == port })
-	if len(l.Devices) > 0 {
+	// A line keeps its place: buses are named by it.
+	lines := slices.Clone(k.lines)
+	at := slices.IndexFunc(lines, func(old Line) bool { return old.is(port, adapter) })
+	switch {
+	case at < 0 && len(l.Devices) > 0:
 		lines = append(lines, l)
+	case at >= 0 && len(l.Devices) > 0:
+		lines[at] = l
+	case at >= 0:
+		lines = slices.Delete(lines, at, at+1)
 	}
+	return l, k.save(lines)
+}
+
+// is tells whether a line is the one on a port, or on an adapter where both are known.
+func (l *Line) is(port, adapter string) bool {
+	if l.Adapter != "" && adapter != "" {
+		return l.Adapter == adapter
+	}
+	return l.Port == port
+}
+
+// Adopt notes the adapters of lines that were kept before adapters were, and the ports
+// at which adapters are now. adapterOf names the adapter of a port, portOf finds one.
+func (k *Kept) Adopt(adapterOf, portOf func(string) string) error {
+	lines := slices.Clone(k.lines)
+	for i := range lines {
+		if l := &lines[i]; l.Adapter == "" {
+			l.Adapter = adapterOf(l.Port)
+		} else if port := portOf(l.Adapter); port != "" {
+			l.Port = port
+		}
+	}
+	if slices.EqualFunc(lines, k.lines, func(a, b Line) bool { return a.Adapter == b.Adapter && a.Port == b.Port }) {
+		return nil
+	}
+	return k.save(lines)
+}
+
+func (k *Kept) save(lines []Line) error {
 	text, err := json.MarshalIndent(keptFile{keptVersion, lines}, "", "  ")
 	if err != nil {
-		return l, err
+		return err
 	}
 	if err := disk.MkdirAll(k.fsys, filepath.Dir(k.name), 0o755); err != nil {
-		return l, err
+		return err
 	}
 	if err := disk.WriteFile(k.fsys, k.name, append(text, '\n'), 0o644); err != nil {
-		return l, err
+		return err
 	}
 	k.lines = lines
-	return l, nil
+	return nil
 }

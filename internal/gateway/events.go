@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
+	"penstock/fieldbus/poll"
 	"penstock/internal/clock"
 	"penstock/internal/telemetry"
 	"penstock/uplink/link"
@@ -36,7 +38,7 @@ type herald struct {
 	log   *slog.Logger
 	news  chan telemetry.Event
 
-	// The goroutines of the buses own the entries of their own pumps.
+	mu      sync.Mutex               // guards watched; the goroutines of the buses own the entries of their own pumps
 	watched map[[2]int]*watchedPoint // by group and series of the catalogue
 }
 
@@ -49,20 +51,41 @@ type watchedPoint struct {
 
 func newHerald(q appender, c telemetry.Catalogue, clk clock.Clock, log *slog.Logger) *herald {
 	h := &herald{queue: q, clock: clk, log: log, news: make(chan telemetry.Event, eventRoom), watched: map[[2]int]*watchedPoint{}}
+	h.learn(c)
+	return h
+}
+
+// learn takes in what the pumps are called now. A pump that has another ID is another
+// pump, of which nothing was seen yet.
+func (h *herald) learn(c telemetry.Catalogue) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for g := range c.Groups {
 		for i, s := range c.Groups[g].Series {
-			if first, ok := urgentPoints[s.Point]; ok {
+			first, ok := urgentPoints[s.Point]
+			if w := h.watched[[2]int{g, i}]; ok && (w == nil || w.pump != s.Pump) {
 				h.watched[[2]int{g, i}] = &watchedPoint{pump: s.Pump, point: s.Point, first: first}
 			}
 		}
 	}
-	return h
+}
+
+// exchanged tells that another device stands at a pump's address: it is the pump with
+// this ID now.
+func (h *herald) exchanged(pump string, s poll.Standing) {
+	if len(s.Devices) < 2 {
+		return // the first that has ever told what it is
+	}
+	now := s.Devices[s.Present]
+	h.tell(telemetry.Event{Time: h.clock.Now(), Pump: pump, Point: telemetry.Exchanged, Raw: int64(now.Family)<<16 | int64(now.Type)<<8 | int64(now.Version)})
 }
 
 // see takes a reading of the catalogue. Readings of one series come from one
 // goroutine.
 func (h *herald) see(r telemetry.Reading) {
+	h.mu.Lock()
 	w := h.watched[[2]int{r.Group, r.Series}]
+	h.mu.Unlock()
 	if w == nil || r.Quality != telemetry.Good || w.known && w.raw == r.Raw {
 		return
 	}
@@ -72,6 +95,11 @@ func (h *herald) see(r telemetry.Reading) {
 	if !news {
 		return
 	}
+	h.tell(e)
+}
+
+// tell queues an event. It never waits.
+func (h *herald) tell(e telemetry.Event) {
 	select {
 	case h.news <- e:
 	default: // the disk has refused for long; the reading is in a block all the same

@@ -75,6 +75,7 @@ type Gateway struct {
 	buses     []*poll.Bus
 	offsets   []int // of each bus's first group in the catalogue
 	paces     *paces
+	standings *standings
 	pumpKeys  []map[int]string // of each bus's pumps in paces, by address
 	recorder  *recorder
 	rescaling sync.Mutex // one bus at a time puts its scales into force
@@ -102,6 +103,7 @@ func New(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.furnish()
+	g.standings = openStandings(disk.OS, filepath.Join(o.State, "state"), o.Log)
 	g.paces = openPaces(disk.OS, filepath.Join(o.State, "state"), o.Log)
 	catalogue, err := g.makeBuses()
 	if err != nil {
@@ -159,13 +161,23 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 			if err != nil {
 				return nil, err
 			}
+			id := standingKey(g.plug.adapters[b.Name], b.Port, p.Address)
 			device := poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay}
 			keys[p.Address] = pumpKey(b.Port, device)
+			device.Standing = g.standings.of(id, g.plug.found[id])
 			device.Learned = g.paces.of(keys[p.Address])
 			cfg.Devices = append(cfg.Devices, device)
 		}
 		g.pumpKeys = append(g.pumpKeys, keys)
-		bus, err := poll.NewBus(cfg, poll.Deps{Clock: g.steady, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled})
+		bus, err := poll.NewBus(cfg, poll.Deps{
+			Clock: g.steady, Log: g.log.With("bus", b.Name), Rescaled: g.rescaled,
+			Open: openAdapter(sysfs, adapters, g.plug.adapters[b.Name]),
+			Identified: func(address int, pump string, s poll.Standing) {
+				g.standings.keep(standingKey(g.plug.adapters[b.Name], b.Port, address), s)
+				g.herald.exchanged(pump, s)
+			},
+			Family: func(id poll.Identity) string { return fittingFamily(g.opts.Families, profile.Protocol(b.Protocol), id) },
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -177,6 +189,14 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 		g.buses = append(g.buses, bus)
 	}
 	return g.catalogue()
+}
+
+// fittingFamily names the family that fits a device; "" where none does.
+func fittingFamily(l *profile.Library, protocol profile.Protocol, id poll.Identity) string {
+	if p, ok := l.Choose(protocol, id.Family, id.Type, id.Version); ok {
+		return p.Name
+	}
+	return ""
 }
 
 // catalogue says what the buses read, as they know it now.
@@ -200,6 +220,7 @@ func (g *Gateway) rescaled() {
 		return
 	}
 	g.recorder.turn(c)
+	g.herald.learn(c.Meaning())
 }
 
 func (g *Gateway) openQueue() (err error) {

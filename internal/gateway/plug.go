@@ -12,6 +12,7 @@ import (
 
 	"penstock/fieldbus"
 	"penstock/fieldbus/discover"
+	"penstock/fieldbus/poll"
 	"penstock/internal/config"
 	"penstock/internal/disk"
 )
@@ -39,7 +40,11 @@ type plug struct {
 	// auto tells that nothing is configured, so that adapters are searched, but for
 	// those that are polled already.
 	auto   bool
-	polled []string
+	polled []string // those of which the adapter is not known
+	// adapters are those of the buses, by bus name; found is what a search has found
+	// at an address, by standingKey.
+	adapters map[string]string
+	found    map[string]poll.Identity
 
 	mu    sync.Mutex
 	doing string // guarded by mu: what the search is at, "" when there is none
@@ -53,7 +58,11 @@ func (g *Gateway) furnish() {
 	if err != nil {
 		g.log.Warn("what was found before cannot be used; searching again", "err", err)
 	}
-	g.plug.kept = kept
+	where := func(adapter string) string { return portOf(sysfs, adapters, adapter) }
+	if err := kept.Adopt(func(port string) string { return adapterOf(sysfs, port) }, where); err != nil {
+		g.log.Warn("the adapters of the lines cannot be kept", "err", err)
+	}
+	g.plug.kept, g.plug.adapters, g.plug.found = kept, map[string]string{}, map[string]poll.Identity{}
 	buses := slices.Clone(g.opts.Config.Buses)
 	if g.plug.auto = len(buses) == 0; g.plug.auto {
 		// The adapter may be away at the moment; the bus's name stays its.
@@ -62,16 +71,27 @@ func (g *Gateway) furnish() {
 		}
 	}
 	var described []config.Bus
-	for _, b := range buses {
+	for i, b := range buses {
 		if len(b.Pumps) == 0 && b.Protocol == "modbus" {
-			line, ok := kept.Line(b.Port)
+			line, ok := kept.Line(b.Port, adapterOf(sysfs, b.Port))
+			if g.plug.auto { // the bus is one of the lines, wherever its adapter is
+				line, ok = kept.Lines()[i], true
+			}
 			if !ok || !fill(&b, line) {
 				g.plug.ports = append(g.plug.ports, b.Port)
 				continue
 			}
+			if g.plug.auto && line.Adapter != "" {
+				g.plug.adapters[b.Name] = line.Adapter
+			}
+			for _, d := range line.Devices {
+				g.plug.found[standingKey(g.plug.adapters[b.Name], b.Port, d.Address)] = poll.Identity{Family: d.Family, Type: d.Type, Version: d.Version}
+			}
 		}
 		described = append(described, b)
-		g.plug.polled = append(g.plug.polled, b.Port)
+		if g.plug.adapters[b.Name] == "" {
+			g.plug.polled = append(g.plug.polled, b.Port)
+		}
 	}
 	g.opts.Config.Buses = described
 }
@@ -82,7 +102,18 @@ func (p *plug) lines() []string {
 		return p.ports
 	}
 	plugged, _ := filepath.Glob(adapters) // its one error is a bad pattern
-	return slices.DeleteFunc(plugged, func(port string) bool { return slices.Contains(p.polled, port) })
+	return slices.DeleteFunc(plugged, func(port string) bool {
+		if isModem(sysfs, port) {
+			return true
+		}
+		adapter := adapterOf(sysfs, port)
+		for _, a := range p.adapters {
+			if a != "" && a == adapter {
+				return true
+			}
+		}
+		return slices.Contains(p.polled, port)
+	})
 }
 
 // fill describes a bus by what was found on its line. It tells whether anything
@@ -119,7 +150,7 @@ func (g *Gateway) search(ctx context.Context) bool {
 		switch {
 		case len(ports) > 0:
 			g.plug.say(fmt.Sprintf("nobody was found on %s; trying again in %v", strings.Join(ports, ", "), rest))
-		case len(g.plug.polled) == 0:
+		case len(g.plug.polled)+len(g.plug.adapters) == 0:
 			g.plug.say("no bus is configured, and no adapter is plugged in (" + adapters + ")")
 			rest = restFirst / 2 // until the next look; nothing is asked
 		default:
@@ -169,7 +200,7 @@ func (g *Gateway) searchLine(ctx context.Context, port string) bool {
 	if !usable {
 		return false
 	}
-	if _, err := g.plug.kept.Keep(port, r.Devices, g.time.Now()); err != nil {
+	if _, err := g.plug.kept.Keep(port, adapterOf(sysfs, port), r.Devices, g.time.Now()); err != nil {
 		log.Error("what was found cannot be kept", "err", err)
 		return false
 	}

@@ -63,7 +63,7 @@ func (g *Gateway) busStatus(b poll.Status) status.Bus {
 	s.Since = g.shown(s.Since)
 	for i := range s.Pumps {
 		p := &s.Pumps[i]
-		p.LastGood = g.shown(p.LastGood)
+		p.LastGood, p.RefusedSince = g.shown(p.LastGood), g.shown(p.RefusedSince)
 		for j := range p.Values {
 			p.Values[j].Time = g.shown(p.Values[j].Time)
 		}
@@ -99,7 +99,8 @@ func busStatus(b poll.Status) status.Bus {
 		Occupancy: b.Occupancy, Planned: b.Planned, Dead: b.Dead, Stretched: b.Stretched, Counters: b.Counters}
 	for _, d := range b.Devices {
 		p := status.Pump{ID: d.ID, Name: d.Name, Address: d.Address, Family: d.Profile,
-			OK: d.State == poll.OK, LastGood: d.LastGood, Problem: d.Problem, ReplyTime: d.ReplyTime, Dropped: d.Dropped}
+			OK: d.State == poll.OK, LastGood: d.LastGood, Problem: d.Problem, ReplyTime: d.ReplyTime, Dropped: d.Dropped,
+			Refused: d.Refused, RefusedSince: d.RefusedSince}
 		for _, v := range d.Values {
 			if !v.Time.IsZero() {
 				p.Values = append(p.Values, status.Value{Point: v.Point, Unit: v.Unit, Scale: v.Scale, Enum: v.Enum,

@@ -155,7 +155,10 @@ type Pump struct {
 	// skipped because the bus was late.
 	ReplyTime time.Duration `json:"reply_time_ns"`
 	Dropped   int64         `json:"dropped_cycles"`
-	Values    []Value       `json:"values"`
+	// How many points the pump refuses to have read, and since when.
+	Refused      int       `json:"refused_points,omitempty"`
+	RefusedSince time.Time `json:"refused_since,omitzero"`
+	Values       []Value   `json:"values"`
 }
 
 // Value is the newest reading of one point.

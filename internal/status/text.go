@@ -221,6 +221,9 @@ func (p Pump) write(w io.Writer, now time.Time) {
 			state += ", last good " + span(now.Sub(p.LastGood)) + " ago"
 		}
 	}
+	if p.Refused > 0 {
+		state += fmt.Sprintf("; refuses %d points for %s", p.Refused, span(now.Sub(p.RefusedSince)))
+	}
 	fmt.Fprintf(w, "\n%s  %s, address %d, %s: %s\n", p.ID, p.Name, p.Address, p.Family, state)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	const columns = 2

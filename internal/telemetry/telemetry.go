@@ -179,6 +179,11 @@ type Event struct {
 	Raw, Before int64         // what it is now, and what it was
 }
 
+// Exchanged is the point of an event that says that another device stands at a pump's
+// address. It is the event's pump from then on. The raw value is what it says of
+// itself: family × 65536 + type × 256 + version.
+const Exchanged = "exchanged"
+
 // DataUsed is the point of an event that says that a link has used 80 or 100 % of
 // its data for the month.
 const DataUsed = "data_used"
