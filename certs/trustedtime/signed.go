@@ -52,7 +52,7 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	roots := k.Roots()
-	transport := &http.Transport{DialContext: k.Dial, TLSClientConfig: pki.ForTime(u.Hostname(), k.Cert, roots),
+	transport := &http.Transport{DialContext: k.Dial, TLSClientConfig: k.policy(u.Hostname(), roots, c),
 		DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport,
@@ -86,6 +86,15 @@ func (k *Client) Ask(ctx context.Context, c *Clock) error {
 		return fmt.Errorf("asking for the time: %w", err)
 	}
 	return c.Raise(t, asked, answered)
+}
+
+// policy is how the server is judged: dates and all, once our own service has told
+// the time in this boot; before that, all but the dates.
+func (k *Client) policy(host string, roots *x509.CertPool, c *Clock) *tls.Config {
+	if _, _, sure := c.Booted(); sure {
+		return pki.ForServer(host, k.Cert, roots, c.Floor, nil)
+	}
+	return pki.ForTime(host, k.Cert, roots)
 }
 
 // How long Keep waits: after a good answer, and after failures, doubling.

@@ -215,3 +215,35 @@ func TestKeepAsksAgainWhereAnAnswerLeavesDoubt(t *testing.T) {
 		t.Errorf("doubts %v after %v", doubts, b.Uptime())
 	}
 }
+
+// TestAGatewayThatKnowsTheTimeAsksNoExpiredServer: the dates are left out only as
+// long as they cannot be judged.
+func TestAGatewayThatKnowsTheTimeAsksNoExpiredServer(t *testing.T) {
+	a := pkitest.New(t)
+	s := &service{cert: a.Server(t, "127.0.0.1"), now: time.Now}
+	k := s.start(t, a)
+	b := booted(time.Unix(1000, 0))
+	c, err := Open(b, faultdisk.New(), "/state", time.Unix(0, 0), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(s.cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Ask(t.Context(), c); err != nil {
+		t.Fatal("a gateway that knows no time:", err)
+	}
+	if err := k.Ask(t.Context(), c); err != nil {
+		t.Fatal("a gateway that knows the time, while the server is good:", err)
+	}
+	up := b.Uptime()
+	if err := c.Raise(leaf.NotAfter.Add(time.Hour), up, up); err != nil {
+		t.Fatal(err)
+	}
+	before := s.asked
+	err = k.Ask(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "expired") || s.asked != before {
+		t.Errorf("%v, and %d questions reached the expired server", err, s.asked-before)
+	}
+}

@@ -24,6 +24,9 @@ import (
 // DefaultFile is where the firmware looks when -config is not given.
 const DefaultFile = "/etc/penstock/config.yaml"
 
+// LeastQueue is the least queue_limit: eight of the queue's segments.
+const LeastQueue = 2 << 20
+
 // Config is what an installer may set.
 type Config struct {
 	ReportEvery time.Duration // a block is sealed this often
@@ -108,7 +111,7 @@ func (r *reader) fail(n ast.Node, key, format string, args ...any) {
 func (r *reader) config(n ast.Node, c *Config) {
 	r.mapping(n, "", map[string]field{
 		"report_every": r.duration(&c.ReportEvery, time.Second, time.Hour),
-		"queue_limit":  r.size(&c.QueueLimit, 1<<20, 1<<40),
+		"queue_limit":  r.size(&c.QueueLimit, LeastQueue, 1<<40),
 		"links":        r.list(r.link(c)),
 		"time_servers": r.list(func(n ast.Node, path string) {
 			s := ""
@@ -340,7 +343,7 @@ func (r *reader) size(dst *int64, low, high int64) field {
 		bytes  int64
 	}{{"kB", 1 << 10}, {"MB", 1 << 20}, {"GB", 1 << 30}}
 	return func(n ast.Node, path string) {
-		allowed := "a size from 1MB to 1024GB, such as 256MB"
+		allowed := fmt.Sprintf("a size from %dMB to 1024GB, such as 256MB", low>>20)
 		s, ok := r.scalar(n, path, allowed)
 		if !ok {
 			return

@@ -73,6 +73,7 @@ func TestAMistakeNamesFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		{"report_every: [1]\n", "c.yaml:1: report_every: allowed: a duration"},
 		{"\nreport_every: 0s\n", `c.yaml:2: report_every: "0s" is not allowed`},
 		{"queue_limit: 5\n", `c.yaml:1: queue_limit: "5" is not allowed; allowed: a size`},
+		{"\nqueue_limit: 1MB\n", `c.yaml:2: queue_limit: "1MB" is not allowed; allowed: a size from 2MB`},
 		{"queue_limit: 99999999999GB\n", "queue_limit"},
 		{"buses: /dev/x\n", "c.yaml:1: buses: a list is expected"},
 		{"buses:\n  - port: /dev/x\n    speed: 19201\n", "c.yaml:3: buses[0].speed: 19201 is not allowed; allowed: 1200, 2400"},

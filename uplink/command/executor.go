@@ -211,8 +211,14 @@ func (e *Executor) report(ctx context.Context, en *entry) {
 	}
 	e.cfg.Log.Info("a command has its result", "id", r.ID, "outcome", r.Outcome, "text", r.Text)
 	e.mu.Lock()
-	en.Reported = true // on disk with the next write
-	e.mu.Unlock()
+	defer e.mu.Unlock()
+	if en.Reported {
+		return // it was asked for again
+	}
+	en.Reported = true
+	if err := e.journal.save(); err != nil {
+		e.cfg.Log.Warn("that a result was handed on cannot be written down; it is said again after the next start", "id", r.ID, "err", err)
+	}
 }
 
 func clip(s string) string {

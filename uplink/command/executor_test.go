@@ -426,3 +426,23 @@ func TestStoppingLeavesNothingUnsaid(t *testing.T) {
 		})
 	}
 }
+
+// TestAResultIsNotSaidAgainAtEveryStart: that it was handed on is written down.
+func TestAResultIsNotSaidAgainAtEveryStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), faultdisk.New()
+		c := cmd(1)
+		e, stop := w.start(t, d)
+		e.Take(c)
+		time.Sleep(time.Second)
+		stop()
+		for range 3 {
+			_, stop := w.start(t, d)
+			time.Sleep(time.Second)
+			stop()
+		}
+		if got := w.outcomes(c.ID); got != telemetry.Done.String() {
+			t.Errorf("heard %q", got)
+		}
+	})
+}
