@@ -14,6 +14,7 @@ type Registry struct {
 	Certificates []RegisteredCertificate `json:"certificates"`
 	Revocations  []RegisteredRevocation  `json:"revocations"`
 	Claims       []RegisteredClaim       `json:"claims"`
+	Owners       []RegisteredOwner       `json:"owners,omitempty"`
 }
 
 // RegisteredGateway is a gateway in a Registry.
@@ -54,6 +55,12 @@ type RegisteredClaim struct {
 	Replaced int64  `json:"replaced,omitempty"`
 }
 
+// RegisteredOwner is how many owners a gateway has had.
+type RegisteredOwner struct {
+	Gateway string `json:"gateway"`
+	Owner   int64  `json:"owner"`
+}
+
 // Registry reads the registry as it is at one moment.
 func (s *Store) Registry(ctx context.Context) (r Registry, err error) {
 	tx, err := s.reader.Conn(ctx)
@@ -84,6 +91,8 @@ func (s *Store) Registry(ctx context.Context) (r Registry, err error) {
 			}),
 		each(ctx, tx, `SELECT gateway, hash, added, coalesce(replaced, 0) FROM claims ORDER BY added, hash`, &r.Claims,
 			func(c *RegisteredClaim) []any { return []any{&c.Gateway, &c.Hash, &c.Added, &c.Replaced} }),
+		each(ctx, tx, `SELECT gateway, owner FROM owners ORDER BY gateway`, &r.Owners,
+			func(o *RegisteredOwner) []any { return []any{&o.Gateway, &o.Owner} }),
 	} {
 		if err != nil {
 			return r, fmt.Errorf("reading the registry: %w", err)
@@ -126,7 +135,7 @@ type Since struct {
 }
 
 // Merged counts what a restore has added.
-type Merged struct{ Gateways, Certificates, Revocations, Claims int }
+type Merged struct{ Gateways, Certificates, Revocations, Claims, Owners int }
 
 // MergeRegistry adds a registry of a backup to what is here. Nothing that is here is
 // changed, and no revocation is undone: what is revoked here or in the backup, and
@@ -227,6 +236,15 @@ func (g merger) merge(r Registry, since *Since) error {
 	for _, c := range r.Claims {
 		if err := g.claim(c); err != nil {
 			return fmt.Errorf("the label of %s: %w", c.Gateway, err)
+		}
+	}
+	for _, o := range r.Owners {
+		// A gateway takes nothing of an owner before the latest it has heard from: the
+		// count never goes back.
+		_, err := g.add(&g.m.Owners, `INSERT INTO owners (gateway, owner) VALUES (?, ?)
+			ON CONFLICT DO UPDATE SET owner = excluded.owner WHERE excluded.owner > owner`, o.Gateway, o.Owner)
+		if err != nil {
+			return fmt.Errorf("the owner of %s: %w", o.Gateway, err)
 		}
 	}
 	if since == nil {

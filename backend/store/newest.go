@@ -262,7 +262,7 @@ const (
 // the transaction that keeps it.
 func (s *Store) advance(tx *sql.Tx, in *incoming) error {
 	ctx := context.Background()
-	n, _, err := scanNewest(tx.Stmt(s.readNewest).QueryRow(in.gateway), in.gateway)
+	n, _, err := scanNewest(tx.Stmt(s.readNewest).QueryRow(in.gateway), in.gateway) //nolint:sqlclosecheck // the transaction closes it
 	if err != nil {
 		s.log.Error("they are collected anew", "gateway", in.gateway, "err", err)
 		n = newest{}
@@ -288,7 +288,7 @@ func (s *Store) advance(tx *sql.Tx, in *incoming) error {
 		n.advance(s.explainer(ctx, tx, in.gateway), in.index.newest)
 		n.ahead = max(n.ahead, in.index.ahead)
 	}
-	_, err = tx.Stmt(s.writeNewest).Exec(in.gateway, n.last, n.ahead, n.pack())
+	_, err = tx.Stmt(s.writeNewest).Exec(in.gateway, n.last, n.ahead, n.pack()) //nolint:sqlclosecheck // the transaction closes it
 	return err
 }
 
