@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -102,5 +103,56 @@ func TestEveryPageInEveryWindow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAChartCoversWhatThereIs: a gateway that has run for four minutes has a chart of
+// four minutes, drawn from one side to the other.
+func TestAChartCoversWhatThereIs(t *testing.T) {
+	if _, err := browser.Find(); errors.Is(err, browser.ErrNoBrowser) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if testing.Short() {
+		t.Skip("a browser is started in the long tests only")
+	}
+	p := newPlant(t, "YOUNG-1", "Well pump")
+	p.presence(t, true)
+	now := time.Now()
+	p.run(t, now.Add(-4*time.Minute), now)
+	h := site(t, p, slog.New(slog.DiscardHandler))
+	server := httptest.NewUnstartedServer(h)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	server.Config.RegisterOnShutdown(h.Close)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	t.Cleanup(h.Close)
+	for name, w := range map[string]browser.Window{"desk": browser.Desk, "phone": browser.Phone} {
+		b, err := browser.Start(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if err := b.Door(server.URL); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.SignIn(browser.Visit{URL: server.URL, Email: lookEmail, Password: lookPassword}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Open("YOUNG-1"); err != nil {
+			t.Fatal(err)
+		}
+		text, err := browser.Until[string](b, time.Minute, "the chart's name",
+			`document.querySelector("[data-drawn]") && document.querySelector("[data-f=chart-name]").innerText`)
+		if err != nil || !regexp.MustCompile(`, last [4-8] minutes$`).MatchString(text) {
+			t.Errorf("%s: the chart is %q, %v", name, text, err)
+		}
+		if *screenshots != "" {
+			if err := b.Screenshot(filepath.Join(*screenshots, fmt.Sprintf("young-%s.png", name))); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, f := range b.Faults() {
+			t.Errorf("%s: %s", name, f)
+		}
 	}
 }

@@ -1,13 +1,14 @@
 "use strict";
-// The last hour of one point. Samples come from the server in columns; a hole
+// Up to the last hour of one point, less where there is less. Samples come from the server in columns; a hole
 // is drawn as a break, a gap record as a shaded band with its reason.
 class Chart {
   static HOUR = 3600 * 1000;
+  static LEAST = 2 * 60 * 1000; // what a chart covers at least
 
-  // el is the place for the plot, readout the line above it; serial and pump
-  // say whose points it draws.
-  constructor(el, readout, serial, pump) {
-    Object.assign(this, { el, readout, serial, pump, point: null, plot: null, offline: false });
+  // el is the place for the plot, name and readout the line above it; serial and
+  // pump say whose points it draws.
+  constructor(el, name, readout, serial, pump) {
+    Object.assign(this, { el, name, readout, serial, pump, point: null, plot: null, offline: false });
     this.reset();
     new ResizeObserver(() => this.plot && this.plot.setSize(this.size())).observe(el);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { this.discard(); this.draw(); });
@@ -86,6 +87,20 @@ class Chart {
     return [xs, measured, stale];
   }
 
+  // The time that is drawn (ms up to now): the hour, or less where there is only less.
+  span() {
+    const end = penstock.now();
+    let first = this.t.length ? this.t[0] : end;
+    for (const g of this.gaps) first = Math.min(first, Date.parse(g.from));
+    return Math.min(Chart.HOUR, Math.max(Chart.LEAST, (end - first) * 1.02));
+  }
+
+  // That time in words.
+  spanText() {
+    const minutes = Math.ceil(this.span() / 60000);
+    return minutes > 55 ? "last hour" : `last ${minutes} minutes`;
+  }
+
   size() { return { width: this.el.clientWidth, height: this.el.clientHeight }; }
 
   discard() { this.plot?.destroy(); this.plot = null; }
@@ -114,13 +129,14 @@ class Chart {
     this.el.dataset.until = this.t[this.t.length - 1];
     this.plot.batch(() => {
       this.plot.setData(data, false);
-      this.plot.setScale("x", { min: end - Chart.HOUR / 1000, max: end });
+      this.plot.setScale("x", { min: end - this.span() / 1000, max: end });
     });
     // A loop, not Math.min(...): a long column would be too many arguments.
     let lo = Infinity, hi = -Infinity;
     for (const v of numbers) { if (v < lo) lo = v; if (v > hi) hi = v; }
     this.range = this.value.step ? "" : lo === hi ? `steady at ${this.text(lo)}` : `${this.text(lo)} to ${this.text(hi)}`;
-    this.el.setAttribute("aria-label", `${this.value.label}, last hour: ${this.range || "chart of states"}`);
+    penstock.setText(this.name, `${this.value.label}, ${this.spanText()}`);
+    this.el.setAttribute("aria-label", `${this.value.label}, ${this.spanText()}: ${this.range || "chart of states"}`);
     this.tell(this.plot);
   }
 
@@ -143,6 +159,7 @@ class Chart {
     const font = "12px " + getComputedStyle(document.body).fontFamily;
     const axis = { stroke: colour("--soft"), font, grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false } };
     const hour = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+    const second = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
     const step = this.value.step, paths = step ? uPlot.paths.stepped({ align: 1 }) : undefined;
     return {
       ...this.size(),
@@ -156,7 +173,7 @@ class Chart {
         { stroke: colour("--soft"), width: 1.5, dash: [4, 4], points: { show: false }, paths },
       ],
       axes: [
-        { ...axis, size: 28, space: 64, incrs: [60, 300, 600, 900, 1800, 3600], values: (u, at) => at.map((s) => hour.format(s * 1000)) },
+        { ...axis, size: 28, space: 64, incrs: [30, 60, 120, 300, 600, 900, 1800, 3600], values: (u, at) => at.map((s) => (at[1] - at[0] < 60 ? second : hour).format(s * 1000)) },
         {
           ...axis, space: 34, gap: 6,
           size: (u, texts) => Math.min(130, 18 + 6.6 * Math.max(3, ...(texts ?? []).map((s) => s.length))),

@@ -1,6 +1,6 @@
 "use strict";
 // One gateway: keeps the values that the server wrote current, by server-sent
-// events, and draws the last hour of the point that was picked at each pump.
+// events, and draws up to an hour of the point that was picked at each pump.
 (() => {
   const root = document.querySelector("main[data-serial]");
   const serial = root.dataset.serial, path = `/api/gateways/${encodeURIComponent(serial)}`;
@@ -24,7 +24,7 @@
   const pumps = new Map();
   for (const el of root.querySelectorAll("[data-pump]")) {
     const pump = { id: el.dataset.pump, el, picked: null, newest: "", chart: null };
-    pump.chart = new Chart(f(el, "plot"), f(el, "readout"), serial, pump.id);
+    pump.chart = new Chart(f(el, "plot"), f(el, "chart-name"), f(el, "readout"), serial, pump.id);
     pumps.set(pump.id, pump);
     f(el, "more").addEventListener("click", (e) => {
       const all = el.querySelector(".values").classList.toggle("all");
