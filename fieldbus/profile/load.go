@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"path"
 	"regexp"
@@ -246,6 +247,9 @@ func (r *familyReader) inBlock(n ast.Node, path string, first, last int) int {
 	if last > first {
 		what = fmt.Sprintf("registers %d and %d are", first, last)
 	}
+	if last > first+1 {
+		what = fmt.Sprintf("registers %d to %d are", first, last)
+	}
 	r.fail(n, path, "%s in no block; blocks: %s", what, strings.Join(list, ", "))
 	return -1
 }
@@ -255,22 +259,38 @@ func (r *familyReader) point(n ast.Node, path string) {
 	var absent ast.Node
 	absentPath := ""
 	var name, scale, offset string
+	var float bool
 	repeat, step := 1, 0
 	r.mapping(n, path, map[string]field{
-		"point":     r.text(&name, 60),
-		"register":  r.integer(&it.Register, r.p.Numbering, 65535),
-		"width":     r.oneOfInts(&it.Width, 16, 32),
-		"signed":    r.boolean(&it.Signed),
-		"scale":     r.text(&scale, 60),
-		"offset":    r.text(&offset, 60),
-		"bits":      r.bits(&it),
-		"absent":    func(n ast.Node, path string) { absent, absentPath = n, path },
-		"map":       r.codes(&it),
-		"period":    r.duration(&it.Period, 100*time.Millisecond, time.Hour),
-		"repeat":    r.integer(&repeat, 1, maxItems),
-		"step":      r.integer(&step, 1, 1000),
-		"uncertain": r.text(&it.Uncertain, maxText),
+		"point": r.text(&name, 60),
+		"format": r.parsed("integer or float32", func(s string) error {
+			if float = s == "float32"; !float && s != "integer" {
+				return fmt.Errorf("%q is not allowed", s)
+			}
+			return nil
+		}),
+		"word_order": r.order(&it.LowFirst),
+		"byte_order": r.order(&it.Swapped),
+		"register":   r.integer(&it.Register, r.p.Numbering, 65535),
+		"width":      r.oneOfInts(&it.Width, 16, 32, 64),
+		"signed":     r.boolean(&it.Signed),
+		"scale":      r.text(&scale, 60),
+		"offset":     r.text(&offset, 60),
+		"bits":       r.bits(&it),
+		"absent":     func(n ast.Node, path string) { absent, absentPath = n, path },
+		"map":        r.codes(&it),
+		"period":     r.duration(&it.Period, 100*time.Millisecond, time.Hour),
+		"repeat":     r.integer(&repeat, 1, maxItems),
+		"step":       r.integer(&step, 1, 1000),
+		"uncertain":  r.text(&it.Uncertain, maxText),
 	}, "point", "register")
+	if float && (it.Width != 32 || it.Signed || it.Bits != nil || it.Map != nil) {
+		r.fail(n, path+".format", "float32 needs width: 32, and takes no signed, bits or map")
+		return
+	}
+	if it.LowFirst && it.Width == 16 {
+		r.fail(n, path+".word_order", "a value of one register has no order of words; remove this key, or give the width")
+	}
 	if it.Bits != nil && it.Bits.High >= it.Width {
 		r.fail(n, path+".bits", "bit %d of a %d-bit value", it.Bits.High, it.Width)
 		return
@@ -278,6 +298,13 @@ func (r *familyReader) point(n ast.Node, path string) {
 	if it.Bits != nil && it.Signed {
 		r.fail(n, path+".signed", "bits have no sign; remove one of the two keys")
 		return
+	}
+	if float {
+		var err error
+		if it.Float, err = resolution(scale); err != nil {
+			r.fail(n, path+".scale", "%w", err)
+			return
+		}
 	}
 	// -1 is a value like any other, unless the file says otherwise.
 	it.OnesValid = it.Signed
@@ -309,6 +336,29 @@ func (r *familyReader) point(n ast.Node, path string) {
 		}
 		r.p.Items = append(r.p.Items, c)
 	}
+}
+
+// order reads which of the words, or of the bytes of a word, comes first.
+func (r *familyReader) order(low *bool) field {
+	return r.parsed("big (the high one first) or little (the low one first)", func(s string) error {
+		if *low = s == "little"; !*low && s != "big" {
+			return fmt.Errorf("%q is not allowed", s)
+		}
+		return nil
+	})
+}
+
+// resolution is the size of the steps to which a floating-point number is rounded,
+// in the unit in which the device counts.
+func resolution(scale string) (*big.Rat, error) {
+	if scale == "" {
+		return nil, errors.New("say to what a float32 is rounded, and in which unit the device gives it, such as 0.001 bar")
+	}
+	step, _, err := quantity(scale)
+	if err == nil && step.Sign() <= 0 {
+		err = fmt.Errorf("%s: a float32 is rounded to steps greater than 0", scale)
+	}
+	return step, err
 }
 
 // scaled reads "0.01 K" and an offset like "-1 bar" into the point's unit.
@@ -354,7 +404,7 @@ func (r *familyReader) bits(it *Item) field {
 	return func(n ast.Node, path string) {
 		b := Bits{}
 		before := len(r.errs)
-		r.span(&b.Low, &b.High, 0, 31, "bits")(n, path)
+		r.span(&b.Low, &b.High, 0, 62, "bits")(n, path)
 		if len(r.errs) == before {
 			it.Bits = &b
 		}
@@ -374,6 +424,10 @@ func (r *familyReader) absent(it *Item, n ast.Node, path string) {
 			return
 		}
 	}
+	if it.Float != nil {
+		r.fail(n, path, "of a float32, what is no number is not available; remove this key")
+		return
+	}
 	if n.Type() != ast.SequenceType {
 		r.fail(n, path, "allowed: none, ones, or a list of raw values such as [0xFF]")
 		return
@@ -382,14 +436,17 @@ func (r *familyReader) absent(it *Item, n ast.Node, path string) {
 	if it.Bits != nil {
 		width = it.Bits.High - it.Bits.Low + 1
 	}
-	low, high := int64(0), int64(1)<<width-1
+	low, high := int64(0), int64(math.MaxInt64)
+	if width < 64 {
+		high = 1<<width - 1
+	}
 	if it.Signed {
 		low = -1 << (width - 1)
 	}
 	r.list(func(n ast.Node, path string) {
 		var v int64
 		integer(&r.reader, &v, low, high)(n, path)
-		if it.Signed && v > high>>1 {
+		if it.Signed && width < 64 && v > high>>1 {
 			v -= high + 1
 		}
 		it.Absent = append(it.Absent, v)

@@ -38,7 +38,7 @@ func TestMistakesNameLineAndKey(t *testing.T) {
 		{replace("registers: 1-20", "registers: 1-20, functions: [5]"), "blocks[0].functions[0]: 5 is not allowed; allowed: 3 or 4"},
 		{replace("register: 2", "register: 21"), "f.yaml:7: points[2].register: register 21 is in no block; blocks: 1-20"},
 		{replace("register: 2", "register: 20, width: 32"), "registers 20 and 21 are in no block"},
-		{replace("register: 2", "register: 2, width: 24"), "points[2].width: 24 is not allowed; allowed: 16 or 32"},
+		{replace("register: 2", "register: 2, width: 24"), "points[2].width: 24 is not allowed; allowed: 16 or 32 or 64"},
 		{replace("point: setpoint", "point: setpiont"), `points[2].point: "setpiont" is not in the point vocabulary`},
 		{replace("point: setpoint", "point: running"), "running stands twice"},
 		{replace("0.01 %", "0.01 bar"), `unit "bar" is another quantity than "%"`},
@@ -55,6 +55,14 @@ func TestMistakesNameLineAndKey(t *testing.T) {
 		{replace("bits: 0", "absent: [65536]"), "allowed: a whole number from 0 to 65535"},
 		{replace("bits: 0", "bits: 0-7, absent: [256]"), "allowed: a whole number from 0 to 255"},
 		{replace("bits: 0", "bits: 0, signed: true"), "f.yaml:5: points[0].signed: bits have no sign"},
+		{replace("register: 2,", "register: 2, width: 32, format: float64,"), `points[2].format: "float64" is not allowed; allowed: integer or float32`},
+		{replace("register: 2,", "register: 2, format: float32,"), "f.yaml:7: points[2].format: float32 needs width: 32"},
+		{replace("register: 2, scale: 0.01 %", "register: 2, width: 32, format: float32"), "f.yaml:7: points[2].scale: say to what a float32 is rounded"},
+		{replace("scale: 0.01 %", "width: 32, format: float32, scale: -1 %"), "rounded to steps greater than 0"},
+		{replace("scale: 0.01 %", "width: 32, format: float32, absent: [7], scale: 1 %"), "what is no number is not available"},
+		{replace("register: 2,", "register: 2, word_order: little,"), "a value of one register has no order of words"},
+		{replace("register: 2,", "register: 2, width: 32, word_order: mixed,"), `points[2].word_order: "mixed" is not allowed; allowed: big (the high one first) or little`},
+		{replace("register: 2,", "register: 18, width: 64,"), "registers 18 to 21 are in no block"},
 		{replace("bits: 0", "map: 7"), "pairs are expected"},
 		{replace("bits: 0", "map: {a: 7}"), `"a" is not a whole number`},
 		{replace("title: a test", "title: a test\nline: {mode: 12345 8E1, address: 1}"), "f.yaml:2: line.mode: line speed 12345: use one of"},
@@ -244,7 +252,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		regs := []uint16{0x1234, 0x5678}
+		regs := []uint16{0x1234, 0x5678, 0xFFFF, 0x7FC0}
 		for _, it := range p.Items {
 			if it.Geni != nil {
 				raw, _ := it.DecodeGeni(make([]byte, it.Geni.Bytes()), false)

@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"math"
+	"math/big"
 	"slices"
 	"time"
 
@@ -88,9 +90,12 @@ func (b Block) Contains(first, last int) bool { return b.First <= first && last 
 type Item struct {
 	Point     telemetry.Point
 	Block     int // index into Profile.Blocks
-	Register  int // printed number; of the high register where Width is 32
-	Width     int // 16 or 32 bits
+	Register  int // printed number of the first register
+	Width     int // 16, 32 or 64 bits
 	Signed    bool
+	LowFirst  bool            // the first register is the low one
+	Swapped   bool            // the two bytes of each register have changed places
+	Float     *big.Rat        // IEEE 754 single precision, rounded to whole steps of this size; nil: an integer
 	Bits      *Bits           // nil: the whole value
 	OnesValid bool            // all bits set is a value; else it means "not available" (see Decode)
 	Absent    []int64         // further values that mean "not available"
@@ -111,12 +116,11 @@ func (it Item) Registers() int { return it.Width / 16 }
 // Last is the printed number of the item's last register.
 func (it Item) Last() int { return it.Register + it.Registers() - 1 }
 
-// Decode takes the item's value from its registers: one, or two with the high
-// one first.
+// Decode takes the item's value from its registers.
 func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
-	var v uint64
-	for _, r := range regs[:it.Registers()] {
-		v = v<<16 | uint64(r)
+	v := it.pattern(regs[:it.Registers()])
+	if it.Float != nil {
+		return it.float(math.Float32frombits(uint32(v)))
 	}
 	if !it.OnesValid && it.ones(v) {
 		return 0, telemetry.NotAvailable
@@ -127,7 +131,9 @@ func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
 	case it.Signed:
 		raw = int64(v<<(64-it.Width)) >> (64 - it.Width)
 	default:
-		raw = int64(v)
+		if raw = int64(v); raw < 0 {
+			return 0, telemetry.NotAvailable // 64 bits without a sign; no pump counts that far
+		}
 	}
 	if slices.Contains(it.Absent, raw) {
 		return 0, telemetry.NotAvailable
@@ -136,6 +142,38 @@ func (it Item) Decode(regs []uint16) (raw int64, q telemetry.Quality) {
 		raw = to
 	}
 	return raw, telemetry.Good
+}
+
+// pattern puts the bits of the registers together, the highest first.
+func (it Item) pattern(regs []uint16) (v uint64) {
+	for i := range regs {
+		r := regs[i]
+		if it.LowFirst {
+			r = regs[len(regs)-1-i]
+		}
+		if it.Swapped {
+			r = r<<8 | r>>8
+		}
+		v = v<<16 | uint64(r)
+	}
+	return v
+}
+
+// float rounds a floating-point number to whole steps, halves away from zero. What
+// is no number is not available.
+func (it Item) float(f float32) (raw int64, q telemetry.Quality) {
+	v := new(big.Rat).SetFloat64(float64(f))
+	if v == nil { // infinite, or not a number
+		return 0, telemetry.NotAvailable
+	}
+	v.Quo(v, it.Float)
+	half := big.NewRat(int64(v.Sign()), 2)
+	v.Add(v, half)
+	n := new(big.Int).Quo(v.Num(), v.Denom()) // towards zero
+	if !n.IsInt64() || slices.Contains(it.Absent, n.Int64()) {
+		return 0, telemetry.NotAvailable
+	}
+	return n.Int64(), telemetry.Good
 }
 
 // ones tells whether a value has all bits set that say "not available". In a
