@@ -216,7 +216,7 @@ func columns(s telemetry.Series, samples []store.Sample) rangeView {
 }
 
 func has(sample store.Sample) bool {
-	return sample.Quality == telemetry.Good || sample.Quality == telemetry.Stale
+	return sample.Quality.HasValue()
 }
 
 // scaled tells whether a sample has a value in the unit of s, by its own catalogue.

@@ -24,7 +24,7 @@
 //
 // range answers the samples of one point in columns (t, v, q), oldest first: v
 // is null where there was no value, q is the quality (0 good, 1 not available,
-// 2 stale, 3 missing). With them come the gap records of that time, the texts
+// 2 stale, 3 missing, 5 doubtful). With them come the gap records of that time, the texts
 // of codes, and the period at which the point is read, by which a reader can
 // tell a hole from a slow point. from and to may be a day apart at most.
 //

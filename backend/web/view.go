@@ -291,6 +291,8 @@ func viewOf(s telemetry.Series, value store.Value, have bool) valueView {
 		v.Class = "good"
 	case telemetry.Stale:
 		v.Class, v.Note = "stale", "old value: pump not heard"
+	case telemetry.Doubtful:
+		v.Class, v.Note = "stale", "doubtful: the counter fell"
 	case telemetry.NotAvailable:
 		v.Text, v.Class, v.Note = "–", "not_available", "not available"
 		return v
@@ -355,7 +357,7 @@ func arrange(p *pumpView) {
 func stateOf(pump string, values map[key]store.Value, online bool) (text, class string) {
 	raw := func(point string) (int64, bool) {
 		v, ok := values[key{pump, point}]
-		return v.Raw, ok && (v.Quality == telemetry.Good || v.Quality == telemetry.Stale)
+		return v.Raw, ok && v.Quality.HasValue()
 	}
 	asked, heard, stale := false, false, false
 	for k, v := range values {

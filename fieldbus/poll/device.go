@@ -57,6 +57,7 @@ type device struct {
 	standing  Standing
 	refusals  refusals
 	function  modbus.Functions // Either until the device refuses one
+	counted   map[int]*counted // the pump's own counters, by item
 	counter   counter          // of the module's contact with its pump
 
 	// Guarded by Bus.mu: what Status shows.

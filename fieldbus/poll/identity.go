@@ -300,6 +300,7 @@ func (b *Bus) exchanged(d *device, is Identity, now time.Time) {
 	}
 	b.giveUp(d, d.due) // of the device before
 	d.standing = Standing{Devices: devices, Present: at}
+	d.counted = nil
 	d.counter, d.health, d.read = counter{}, health(0), make([]time.Time, len(d.items))
 	d.pending, d.tries = nil, 0
 	d.forget()

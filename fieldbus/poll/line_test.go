@@ -130,7 +130,7 @@ func TestBusOnALine(t *testing.T) {
 					for r := it.Register; r <= it.Last(); r++ {
 						regs = append(regs, uint16(r)<<7^uint16(sec%128)^uint16(d.Address)<<12)
 					}
-					if raw, q := it.Decode(regs); q == x.Quality && raw == x.Raw {
+					if raw, q := it.Decode(regs); q == telemetry.Good && raw == x.Raw {
 						return
 					}
 				}

@@ -409,6 +409,9 @@ func (b *Bus) deliver(d *device, at time.Time, values []value) {
 		if d.lost() && v.q == telemetry.Good {
 			v.q = telemetry.Stale
 		}
+		if v.q == telemetry.Good {
+			v.q = d.count(v.item, v.raw, at)
+		}
 		b.put(d, v.item, it.group.slot, at.Round(0).Sub(it.group.slot), v.raw, v.q)
 	}
 }

@@ -274,7 +274,11 @@ func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
 		if s.PerhapsAbsent && r.Quality == telemetry.NotAvailable {
 			return !s.Sampled.Before(r.Time.Add(-rounding))
 		}
-		return s.Quality == r.Quality && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-rounding))
+		q := r.Quality
+		if q == telemetry.Doubtful { // a value of the pump, and a remark
+			q = telemetry.Good
+		}
+		return s.Quality == q && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-rounding))
 	})
 	if !ok {
 		v.fault(&v.Wrong, "%v at %s: stored %d (%v), served %+v", key, r.Time.Format(time.StampMilli), r.Raw, r.Quality, attempts)

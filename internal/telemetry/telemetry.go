@@ -36,7 +36,14 @@ const (
 	// Missing is a slot that was not read: no answer, a refused address, or a
 	// cycle that was dropped because the bus was late.
 	Missing
+	_ // of the wire: nothing is said of the slot
+	// Doubtful is a value that a counter cannot have: it is below one before. The
+	// counter was reset, or the pump's answer was wrong for once.
+	Doubtful
 )
+
+// HasValue tells whether a reading of this quality has a value.
+func (q Quality) HasValue() bool { return q == Good || q == Stale || q == Doubtful }
 
 func (q Quality) String() string {
 	switch q {
@@ -48,6 +55,8 @@ func (q Quality) String() string {
 		return "stale"
 	case Missing:
 		return "missing"
+	case Doubtful:
+		return "doubtful"
 	}
 	return "unknown quality"
 }
@@ -119,7 +128,7 @@ type Reading struct {
 	Group, Series int
 	Slot          time.Time     // the scheduled time
 	Off           time.Duration // when it was asked for, less Slot
-	Raw           int64         // meaningful when Quality is Good or Stale
+	Raw           int64         // meaningful when Quality.HasValue
 	Quality       Quality
 	Unsure        time.Duration // how far Slot may be off either way: the gateway did not know the time
 }

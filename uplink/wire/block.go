@@ -53,7 +53,7 @@ type cell struct {
 
 // hasValue tells whether raw counts.
 func (c cell) hasValue() bool {
-	return c.quality == telemetry.Good || c.quality == telemetry.Stale
+	return c.quality.HasValue()
 }
 
 // NewBuilder makes a builder of blocks under the catalogue. Open it before the

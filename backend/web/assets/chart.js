@@ -81,7 +81,7 @@ class Chart {
     const xs = [], measured = [], stale = [], hole = Math.max(3 * this.info.period_ms, 3000);
     for (let i = 0; i < this.t.length; i++) {
       if (i > 0 && this.t[i] - this.t[i - 1] > hole) { xs.push((this.t[i - 1] + 1) / 1000); measured.push(null); stale.push(null); }
-      const old = this.q[i] === 2;
+      const old = this.q[i] === 2 || this.q[i] === 5;
       xs.push(this.t[i] / 1000); measured.push(old ? null : this.v[i]); stale.push(old ? this.v[i] : null);
     }
     return [xs, measured, stale];

@@ -248,7 +248,8 @@ func (r *Run) rectangle(series, seriesCount, slot, slotCount uint64, visit func(
 func (r *Run) mark(m *wirepb.Mark) error {
 	var c Cell
 	switch m.Quality {
-	case wirepb.Quality_QUALITY_NOT_AVAILABLE, wirepb.Quality_QUALITY_STALE, wirepb.Quality_QUALITY_MISSING:
+	case wirepb.Quality_QUALITY_NOT_AVAILABLE, wirepb.Quality_QUALITY_STALE, wirepb.Quality_QUALITY_MISSING,
+		wirepb.Quality_QUALITY_DOUBTFUL:
 		c.Quality = telemetry.Quality(m.Quality)
 	case wirepb.Quality_QUALITY_ABSENT:
 		c.Absent = true
@@ -257,7 +258,7 @@ func (r *Run) mark(m *wirepb.Mark) error {
 	}
 	return r.rectangle(uint64(m.Series), uint64(max(m.SeriesCount, 1)), uint64(m.Slot), uint64(max(m.SlotCount, 1)), func(cell *Cell) bool {
 		fresh := cell.Quality == telemetry.Good && !cell.Absent
-		if c.Quality == telemetry.Stale {
+		if c.Quality.HasValue() {
 			c.Raw = cell.Raw
 		} else {
 			c.Raw = 0

@@ -187,6 +187,7 @@ func TestABlockIsSealedBeforeItGrowsTooLarge(t *testing.T) {
 		func(i int, m *telemetry.Reading) { m.Slot = start.Add(time.Duration(r.IntN(1e9)) * time.Millisecond) },
 		func(i int, m *telemetry.Reading) { m.Off = time.Duration(r.IntN(1e9)) * time.Millisecond },
 		func(i int, m *telemetry.Reading) { m.Quality = telemetry.Quality(i % 4) },
+		func(i int, m *telemetry.Reading) { m.Quality = telemetry.Doubtful * telemetry.Quality(i%2) },
 		func(i int, m *telemetry.Reading) { m.Series = 0 },
 	} {
 		b := wire.NewBuilder(c)

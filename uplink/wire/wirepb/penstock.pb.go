@@ -187,6 +187,7 @@ const (
 	Quality_QUALITY_STALE         Quality = 2 // a value, but an old one
 	Quality_QUALITY_MISSING       Quality = 3 // no value: the slot was not read
 	Quality_QUALITY_ABSENT        Quality = 4 // this block says nothing of the slot; another may
+	Quality_QUALITY_DOUBTFUL      Quality = 5 // a value that a counter cannot have: it is below one before
 )
 
 // Enum value maps for Quality.
@@ -197,6 +198,7 @@ var (
 		2: "QUALITY_STALE",
 		3: "QUALITY_MISSING",
 		4: "QUALITY_ABSENT",
+		5: "QUALITY_DOUBTFUL",
 	}
 	Quality_value = map[string]int32{
 		"QUALITY_GOOD":          0,
@@ -204,6 +206,7 @@ var (
 		"QUALITY_STALE":         2,
 		"QUALITY_MISSING":       3,
 		"QUALITY_ABSENT":        4,
+		"QUALITY_DOUBTFUL":      5,
 	}
 )
 
@@ -1677,13 +1680,14 @@ const file_penstock_proto_rawDesc = "" +
 	"\vKIND_RESULT\x10\x05*<\n" +
 	"\vCompression\x12\x14\n" +
 	"\x10COMPRESSION_NONE\x10\x00\x12\x17\n" +
-	"\x13COMPRESSION_DEFLATE\x10\x01*r\n" +
+	"\x13COMPRESSION_DEFLATE\x10\x01*\x88\x01\n" +
 	"\aQuality\x12\x10\n" +
 	"\fQUALITY_GOOD\x10\x00\x12\x19\n" +
 	"\x15QUALITY_NOT_AVAILABLE\x10\x01\x12\x11\n" +
 	"\rQUALITY_STALE\x10\x02\x12\x13\n" +
 	"\x0fQUALITY_MISSING\x10\x03\x12\x12\n" +
-	"\x0eQUALITY_ABSENT\x10\x04*d\n" +
+	"\x0eQUALITY_ABSENT\x10\x04\x12\x14\n" +
+	"\x10QUALITY_DOUBTFUL\x10\x05*d\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_UNCLEAN_STOP\x10\x01\x12\x15\n" +
