@@ -221,6 +221,9 @@ func (s *search) ask(ctx context.Context, m *modbus.Master, mode fieldbus.Mode, 
 	}
 	d := Device{Address: a, Mode: mode}
 	var refused *modbus.Exception
+	if errors.As(err, &refused) && refused.Code == modbus.IllegalFunction {
+		err = s.readOther(ctx, m, a, refused.Function, regs)
+	}
 	switch {
 	case err == nil:
 		s.identify(ctx, m, &d, regs)
@@ -248,6 +251,16 @@ func (s *search) read(ctx context.Context, m *modbus.Master, a int, regs []uint1
 		regs = make([]uint16, s.probe.count)
 	}
 	_, err := m.Read(ctx, modbus.Request{Address: byte(a), Start: s.probe.start, Count: s.probe.count}, regs)
+	return err
+}
+
+// readOther reads the identity by the function that a device did not refuse.
+func (s *search) readOther(ctx context.Context, m *modbus.Master, a int, refused byte, regs []uint16) error {
+	r := modbus.Request{Address: byte(a), Start: s.probe.start, Count: s.probe.count, Functions: modbus.Holding, Attempts: 2}
+	if refused&0x7F == 3 {
+		r.Functions = modbus.Input
+	}
+	_, err := m.Read(ctx, r, regs)
 	return err
 }
 

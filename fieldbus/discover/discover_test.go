@@ -21,6 +21,7 @@ type module struct {
 	family, kind, version uint16
 	delay                 time.Duration
 	foreign               bool // of another make: refuses what it does not have
+	only                  byte // the one function that it knows; 0: any
 }
 
 func sealed(b ...byte) []byte {
@@ -70,6 +71,9 @@ func newPlant(t *testing.T, far fieldbus.Mode, modules map[byte]module) *plant {
 				v := map[uint16]uint16{1: uint16(m.delay.Milliseconds()), 30: m.family, 31: m.kind, 32: m.version}[r]
 				a = binary.BigEndian.AppendUint16(a, v)
 			}
+		}
+		if m.only != 0 && q[1] != m.only {
+			a = []byte{q[0], q[1] | 0x80, 1}
 		}
 		p.port.Deliver(at.Add(far.Wire(len(q))+5*time.Millisecond+m.delay), sealed(a...)...)
 	}
@@ -154,6 +158,16 @@ func TestADeviceThatWaitsBeforeItAnswersIsFoundAndItsDelayKept(t *testing.T) {
 		}
 		if d := r.Devices[0]; d.Address != 5 || d.ReplyDelay < delay || d.ReplyDelay > delay+10*time.Millisecond || d.Profile != "cim-epump" {
 			t.Errorf("delay %v: %+v", delay, d)
+		}
+	}
+}
+
+func TestADeviceThatKnowsOneFunctionIsIdentified(t *testing.T) {
+	for _, only := range []byte{3, 4} {
+		p := newPlant(t, fieldbus.Default, map[byte]module{3: {family: 1, kind: 10, version: 3, only: only}})
+		r, err := p.search(t)
+		if err != nil || len(r.Devices) != 1 || r.Devices[0].Profile != "cim-epump" {
+			t.Errorf("function %d only: %+v, %v", only, r.Devices, err)
 		}
 	}
 }
