@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// lookEvery is how often the endpoint looks for what other processes have
-	// put into the store; what this one does rings a bell.
+	// lookEvery is how often the endpoint asks whether another process has put
+	// something into the store; what this one does rings a bell.
 	lookEvery = 500 * time.Millisecond
+	// wholeEvery is how often it looks at all that is to be sent, though nothing has
+	// changed: a lease on the line runs down by itself.
+	wholeEvery = 5 * time.Second
 	// shortest is the least part of a lease that is worth a message: it is
 	// renewed in the store every few seconds, and on the line only when it has
 	// run down to this.
@@ -48,13 +51,14 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, reasons []byte) {
 	}
 }
 
-// deliver sends down what is in the store until ctx ends: when the store rings,
-// when a gateway has subscribed, and now and then.
+// deliver sends down what is in the store until ctx ends: when the store rings or its
+// version is another one, when a gateway has subscribed, and now and then.
 func (e *Endpoint) deliver(ctx context.Context) {
 	failing := false
+	var d delivery
 	for ctx.Err() == nil {
 		stirred := e.cfg.Store.Stirred()
-		if err := e.deliverOnce(ctx); err != nil && ctx.Err() == nil {
+		if err := d.look(ctx, e); err != nil && ctx.Err() == nil {
 			if !failing {
 				e.cfg.Log.Error("what is to be sent to gateways cannot be looked up; trying again", "err", err)
 			}
@@ -63,23 +67,55 @@ func (e *Endpoint) deliver(ctx context.Context) {
 			failing = false
 		}
 		wait, cancel := context.WithCancel(ctx)
+		subscribed := make(chan bool, 1)
 		go func() {
 			defer cancel()
+			now := false
 			select {
 			case <-stirred:
 			case <-e.subscribed:
+				now = true
 			case <-wait.Done():
 			}
+			subscribed <- now
 		}()
 		_ = e.cfg.Clock.Sleep(wait, lookEvery) // its error says that it was cut short
 		cancel()
+		d.again = <-subscribed || d.again
 	}
 }
 
-func (e *Endpoint) deliverOnce(ctx context.Context) error {
+// delivery is how far deliver has come.
+type delivery struct {
+	version int64     // of the store, at the last look
+	looked  time.Time // when that was; zero: never
+	again   bool      // something was not sent, or a gateway has subscribed
+}
+
+// look sends what is new, if there may be something.
+func (d *delivery) look(ctx context.Context, e *Endpoint) error {
+	version, err := e.cfg.Store.DownlinkVersion(ctx)
+	if err != nil {
+		return err
+	}
+	now := e.cfg.Clock.Now()
+	if version == d.version && !d.again && !d.looked.IsZero() && now.Sub(d.looked) < wholeEvery && !now.Before(d.looked) {
+		return nil
+	}
+	all, err := e.deliverOnce(ctx)
+	if err != nil {
+		d.again = true
+		return err
+	}
+	d.version, d.looked, d.again = version, now, !all
+	return nil
+}
+
+// deliverOnce tells whether all was sent that could be.
+func (e *Endpoint) deliverOnce(ctx context.Context) (sent bool, err error) {
 	all, err := e.cfg.Store.Downlinks(ctx)
 	if err != nil || len(all) == 0 {
-		return err
+		return true, err
 	}
 	e.mu.Lock()
 	var ready []*conn
@@ -89,26 +125,35 @@ func (e *Endpoint) deliverOnce(ctx context.Context) error {
 		}
 	}
 	e.mu.Unlock()
+	sent = true
 	for _, c := range ready {
-		e.sendDown(ctx, c, all[c.serial])
+		sent = e.sendDown(ctx, c, all[c.serial]) && sent
 	}
-	return nil
+	return sent, nil
 }
 
-// sendDown sends one connection what it has not had yet.
-func (e *Endpoint) sendDown(ctx context.Context, c *conn, d *store.Downlink) {
+// sendDown sends one connection what it has not had yet, and tells whether all went.
+func (e *Endpoint) sendDown(ctx context.Context, c *conn, d *store.Downlink) (all bool) {
+	all = true
 	if c.down.commands == nil {
 		c.down.commands, c.down.epochs = map[telemetry.CommandID]bool{}, map[wire.Epoch]bool{}
 	}
 	for _, epoch := range d.Epochs {
-		if !c.down.epochs[epoch] && e.publish(c, wire.Down{NewEpoch: epoch}) {
+		if c.down.epochs[epoch] {
+			continue
+		}
+		if e.publish(c, wire.Down{NewEpoch: epoch}) {
 			c.down.epochs[epoch] = true
+		} else {
+			all = false
 		}
 	}
 	now := e.cfg.Clock.Now()
 	if left := d.Watch.Sub(now); left > 0 && c.down.watched.Sub(now) < shortest && d.Watch.After(c.down.watched) {
 		if e.publish(c, wire.Down{Watch: min(left, longest)}) {
 			c.down.watched = now.Add(min(left, longest))
+		} else {
+			all = false
 		}
 	}
 	for _, command := range d.Commands {
@@ -116,7 +161,7 @@ func (e *Endpoint) sendDown(ctx context.Context, c *conn, d *store.Downlink) {
 			continue
 		}
 		if !e.publish(c, wire.Down{Command: &command}) {
-			return // in order, or not at all
+			return false // in order, or not at all
 		}
 		c.down.commands[command.ID] = true
 		c.log.Info("a command was sent", "id", command.ID, "pump", command.Pump, "command", command.Name, "value", command.Value)
@@ -124,6 +169,7 @@ func (e *Endpoint) sendDown(ctx context.Context, c *conn, d *store.Downlink) {
 			c.log.Error("it could not be noted that a command was sent", "id", command.ID, "err", err)
 		}
 	}
+	return all
 }
 
 // publish hands a message to the engine for one connection. false: the

@@ -58,6 +58,8 @@ type Store interface {
 	// Downlinks lists what is to be sent down now, by gateway; nothing of it has
 	// expired.
 	Downlinks(ctx context.Context) (map[string]*store.Downlink, error)
+	// DownlinkVersion is another number once Downlinks may have more.
+	DownlinkVersion(ctx context.Context) (int64, error)
 	// Stirred returns a channel that is closed when there may be more.
 	Stirred() <-chan struct{}
 	// Sent notes that a command has gone out.

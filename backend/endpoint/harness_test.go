@@ -99,6 +99,8 @@ func (m *memory) suspected() []string {
 
 func (*memory) Stirred() <-chan struct{} { return nil }
 
+func (*memory) DownlinkVersion(context.Context) (int64, error) { return 0, nil }
+
 func (*memory) Downlinks(context.Context) (map[string]*store.Downlink, error) { return nil, nil }
 
 // all is what was kept, of everybody.

@@ -46,7 +46,7 @@ type bell struct {
 }
 
 // Stirred returns a channel that is closed when there is something new to send.
-// What another process writes rings no bell: look now and then, too.
+// What another process writes rings no bell: see DownlinkVersion.
 func (s *Store) Stirred() <-chan struct{} {
 	s.bell.mu.Lock()
 	defer s.bell.mu.Unlock()
@@ -184,6 +184,13 @@ func (s *Store) Watch(ctx context.Context, gateway string, lease time.Duration) 
 	})
 	s.bell.ring()
 	return err
+}
+
+// DownlinkVersion is a number that is another one once Downlinks may have something
+// new to send, whichever process wrote it. It costs one row.
+func (s *Store) DownlinkVersion(ctx context.Context) (n int64, err error) {
+	err = s.reader.QueryRowContext(ctx, `SELECT n FROM downlink_version`).Scan(&n)
+	return n, err
 }
 
 // Downlinks lists what is to be sent now, by gateway. It is one look at what is

@@ -186,3 +186,47 @@ func TestALeaseOutlastsNoWatcher(t *testing.T) {
 		}
 	})
 }
+
+// TestTheVersionOfDownlinksChangesWithThem: whoever waits for something to send, in
+// another process, too, reads one number.
+func TestTheVersionOfDownlinksChangesWithThem(t *testing.T) {
+	s := known(t, temporary(t))
+	version := func() int64 {
+		t.Helper()
+		n, err := s.DownlinkVersion(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := version()
+	changed := func(what string, want bool) {
+		t.Helper()
+		if now := version(); (now != before) != want {
+			t.Errorf("%s: version %d, before %d", what, now, before)
+		}
+		before = version()
+	}
+	if _, err := s.AddCommand(t.Context(), "G-0001", "p", "stop", "", "test", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	changed("a command", true)
+	for range 2 {
+		if err := s.Watch(t.Context(), "G-0001", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		changed("a lease", true)
+	}
+	g := newGateway(t)
+	for _, p := range [][]byte{g.catalogueRecord(), g.block(t0)} {
+		if err := s.Append(t.Context(), "G-0001", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changed("records", false)
+	g.seq = 0
+	if err := s.Append(t.Context(), "G-0001", g.block(t0)); err != nil {
+		t.Fatal(err)
+	}
+	changed("a conflict", true)
+}
