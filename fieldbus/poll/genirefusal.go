@@ -13,6 +13,7 @@ import (
 // leaveOut finds out which items of a telegram the device does not have, and
 // leaves them out from now on.
 func (b *Bus) leaveOut(ctx context.Context, d *device, f *frame, reply []byte, put func(i int, raw int64, q telemetry.Quality)) error {
+	d.refusedNow(f.items)
 	var points []string
 	now := b.clk.Now()
 	for request := f.geni.pdu; ; {
@@ -40,7 +41,6 @@ func (b *Bus) leaveOut(ctx context.Context, d *device, f *frame, reply []byte, p
 		if points = append(points, gone...); len(gone) == 0 {
 			continue
 		}
-		d.doubt()
 		if d.served(gone, now) {
 			b.leftOutSoon(d, now)
 		}

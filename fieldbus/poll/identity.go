@@ -44,7 +44,7 @@ const (
 	awayAfter = 3 * time.Second
 	// identifyEvery is how often a device that was never away is asked who it is;
 	// with several devices on the bus as many times longer, up to identifyMost.
-	identifyEvery = 10 * time.Second
+	identifyEvery = 3 * time.Second
 	identifyMost  = time.Minute
 	// refusalsCount is how often in a row a device has to refuse something before
 	// that counts.

@@ -38,6 +38,7 @@ func (b *Bus) refused(d *device, f *frame, err error, now time.Time) {
 	if b.otherFunction(d, f, err) {
 		return
 	}
+	d.refusedNow(f.items)
 	k := f.key()
 	if d.refusals.rows[k]++; d.refusals.rows[k] < refusalsCount {
 		return // asked for again at once
@@ -45,7 +46,6 @@ func (b *Bus) refused(d *device, f *frame, err error, now time.Time) {
 	if d.servedLately(f.items, now) {
 		d.refusals.rows[k] = refusalsCount - 1 // one more in the next slot is enough
 		b.giveUp(d, f.items)
-		d.doubt()
 		return
 	}
 	delete(d.refusals.rows, k)
@@ -63,6 +63,17 @@ func (b *Bus) refused(d *device, f *frame, err error, now time.Time) {
 	b.leftOut(d, points, now)
 	b.log.Info("a pump does not have some points of its family", "pump", d.ID, "points", points, "error", err)
 	b.giveUp(d, f.items)
+}
+
+// refusedNow takes in that a frame of these items was refused. Where the device has
+// served all of them before, it may be another device, which refuses other things.
+func (d *device) refusedNow(items set) {
+	for i, t := range d.read {
+		if items.has(i) && t.IsZero() {
+			return
+		}
+	}
+	d.doubt()
 }
 
 // servedLately tells whether the device has served all of these items lately.
