@@ -158,8 +158,10 @@ func (b *Bus) accepted(d *device, f *frame) {
 	b.mu.Unlock()
 }
 
-// restore puts back what the device was found not to have.
+// restore puts back what the device was found not to have. A frame that waits to be
+// asked again was planned without that, and is planned anew.
 func (d *device) restore() {
+	d.pending, d.tries = nil, 0
 	if d.geni != nil {
 		d.geni.surveyed = false
 		return

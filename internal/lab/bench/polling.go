@@ -118,7 +118,8 @@ func (p *polling) run(ctx context.Context, d time.Duration, kill, again bool) (e
 		}
 	}
 	bus, err := poll.NewBus(poll.Config{Name: "bus", Port: "in memory", Mode: p.mode, Protocol: profile.Protocol(p.protocol), Devices: devices},
-		poll.Deps{Clock: lived{p}, Log: slog.New(slog.DiscardHandler), Open: p.open})
+		poll.Deps{Clock: lived{p}, Log: slog.New(slog.DiscardHandler), Open: p.open,
+			Rescaled: func() { p.judge.begin(p.bus.Groups()) }})
 	if err != nil {
 		return err
 	}

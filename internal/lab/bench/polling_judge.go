@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"penstock/fieldbus/poll"
@@ -65,10 +66,21 @@ func (j *judge) init(now func() time.Time, devices []poll.Device) {
 func (j *judge) begin(groups []telemetry.Group) {
 	j.groups = groups
 	for _, g := range groups {
-		if p := j.pumps[g.Series[0].Pump]; p.fast == 0 || g.Period < p.fast {
+		p, _ := j.pump(g.Series[0].Pump)
+		if p.fast == 0 || g.Period < p.fast {
 			p.fast = g.Period
 		}
 	}
+}
+
+// pump finds a pump by the ID that the bus gives it. Another unit that stands at the
+// address is another pump, whose ID has a number behind a point.
+func (j *judge) pump(id string) (p *judgedPump, other bool) {
+	if p = j.pumps[id]; p != nil {
+		return p, false
+	}
+	own, _, _ := strings.Cut(id, ".")
+	return j.pumps[own], true
 }
 
 // servedMost is how many answers of a pump are remembered: minutes.
@@ -116,7 +128,7 @@ func (j *judge) unasked() (periods float64) {
 func (j *judge) take(r telemetry.Reading) {
 	g := j.groups[r.Group]
 	s := g.Series[r.Series]
-	p := j.pumps[s.Pump]
+	p, other := j.pump(s.Pump)
 	if j.without[seriesOf{s.Pump, s.Point}] {
 		return
 	}
@@ -125,7 +137,7 @@ func (j *judge) take(r telemetry.Reading) {
 		return
 	}
 	it, ok := p.device.Profile.Item(s.Point)
-	if !ok || !p.gave(it, r, j.now()) {
+	if !ok || !p.gave(it, r, other, j.now()) {
 		j.wrong++
 		if len(j.examples) < 5 {
 			j.examples = append(j.examples, fmt.Sprintf("%s %s: %d (%v) of %v, delivered at %v", s.Pump, s.Point, r.Raw, r.Quality,
@@ -147,12 +159,12 @@ func (j *judge) take(r telemetry.Reading) {
 	}
 }
 
-// gave tells whether the pump itself gave the reading's value in an answer that was
-// sampled between the reading's time and now.
-func (p *judgedPump) gave(it profile.Item, r telemetry.Reading, now time.Time) bool {
+// gave tells whether the pump itself, or the other unit in its place, gave the
+// reading's value in an answer that was sampled between the reading's time and now.
+func (p *judgedPump) gave(it profile.Item, r telemetry.Reading, other bool, now time.Time) bool {
 	for i := len(p.served) - 1; i >= 0; i-- {
 		s := &p.served[i]
-		if s.Other != "" || s.Exception != 0 || s.Sampled.Before(r.Time()) || s.Sampled.After(now) {
+		if (s.Other != "") != other || s.Exception != 0 || s.Sampled.Before(r.Time()) || s.Sampled.After(now) {
 			continue
 		}
 		for _, raw := range decodings(p.device.Profile, it, s) {
