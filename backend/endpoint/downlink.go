@@ -25,6 +25,9 @@ const (
 	shortest = 25 * time.Second
 	// longest is the lease that one message gives.
 	longest = 60 * time.Second
+	// askAgain is how soon a connection is asked once more for a catalogue that has
+	// not come: what a gateway says it lacks must not keep the endpoint busy.
+	askAgain = time.Hour
 )
 
 // downlink is what has been sent down a connection. The goroutine of
@@ -34,6 +37,7 @@ type downlink struct {
 	commands map[telemetry.CommandID]bool
 	epochs   map[wire.Epoch]bool
 	watched  time.Time // until when it has been told that somebody looks
+	asked    time.Time // when it was asked for its catalogue
 }
 
 // OnSubscribed notes that a connection hears what is sent to it.
@@ -155,6 +159,10 @@ func (e *Endpoint) sendDown(ctx context.Context, c *conn, d *store.Downlink) (al
 		} else {
 			all = false
 		}
+	}
+	if d.Catalogue && (c.down.asked.IsZero() || now.Sub(c.down.asked) >= askAgain) && e.publish(c, wire.Down{TellCatalogue: true}) {
+		c.down.asked = now
+		c.log.Info("blocks have come without their catalogue; the gateway is asked for it")
 	}
 	for _, command := range d.Commands {
 		if c.down.commands[command.ID] || !e.cfg.Clock.Now().Before(command.Expires) {

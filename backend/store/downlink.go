@@ -37,6 +37,8 @@ type Downlink struct {
 	Commands []telemetry.Command // oldest first; the gateway has not answered them
 	Watch    time.Time           // until when somebody looks; zero: nobody
 	Epochs   []wire.Epoch        // not to be used any longer
+	// Catalogue: there are blocks whose catalogue has not come.
+	Catalogue bool
 }
 
 // bell tells waiting readers in this process that something is to be sent.
@@ -231,7 +233,14 @@ func (s *Store) Downlinks(ctx context.Context) (map[string]*Downlink, error) {
 			of(gateway).Watch = time.UnixMilli(at)
 		}
 	}
-	return all, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	missing, err := s.missingCatalogues(ctx)
+	for _, gateway := range missing {
+		of(gateway).Catalogue = true
+	}
+	return all, err
 }
 
 // Sent notes that a command has gone out.

@@ -392,8 +392,8 @@ func odd(tx *sql.Tx, in *incoming, now int64, conflict bool, reason string) ([]n
 
 // announce tells the log and the subscribers what a commit brought.
 func (s *Store) announce(group []*incoming, notes []note) {
-	if len(notes) > 0 {
-		s.bell.ring() // one of them may be a conflict, which the gateway is told of
+	if more := s.missing.note(group); more || len(notes) > 0 {
+		s.bell.ring() // a note may be a conflict, which the gateway is told of
 	}
 	for _, n := range notes {
 		s.log.Warn("an odd record", "gateway", n.in.gateway, "what", bounded(n.reason))

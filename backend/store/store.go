@@ -62,6 +62,7 @@ type Store struct {
 
 	hub        hub
 	bell       bell
+	missing    missing
 	catalogues catalogues
 	quotas     quotas
 }

@@ -55,6 +55,9 @@ func (g *Gateway) down(message []byte) {
 			g.log.Error("a new epoch could not be begun", "err", err)
 		}
 	}
+	if d.TellCatalogue {
+		g.recorder.recall()
+	}
 	if d.Command != nil {
 		g.commands.Take(*d.Command)
 	}

@@ -17,6 +17,14 @@ import (
 // them; past it the oldest go, named in a gap record.
 const pendingLimit = 1 << 20 // bytes
 
+const (
+	// tellEvery is how often the catalogue is told again, with nobody asking: a
+	// backend that was restored from a backup may have lost it.
+	tellEvery = 24 * time.Hour
+	// askedMost is how often it is told at most because the endpoint asks.
+	askedMost = 10 * time.Minute
+)
+
 // appender is what the recorder needs of the queue.
 type appender interface {
 	Append(lane queue.Lane, upTo time.Time, payloads ...[]byte) error
@@ -45,6 +53,7 @@ type recorder struct {
 	lastUpTo     time.Time       // the end of the last block
 	watchedUntil time.Time       // somebody looks
 	watchedEvery time.Duration   // and a block is sealed this often
+	recalled     bool            // the endpoint asks for the catalogue
 
 	// The reporting goroutine owns the rest.
 	packer  wire.Packer
@@ -52,7 +61,9 @@ type recorder struct {
 	lost    *telemetry.Gap
 	dropped uint64          // of the history lane, when the catalogue was last appended
 	told    *wire.Catalogue // is in the queue, ahead of the blocks that come next
-	trouble bool            // said in the log
+	toldAt  time.Time
+	epoch   [8]byte // that it was told in
+	trouble bool    // said in the log
 }
 
 type sealed struct {
@@ -95,6 +106,24 @@ func (r *recorder) watch(lease, every time.Duration) {
 		default: // told already
 		}
 	}
+}
+
+// recall has the catalogue told again ahead of the next block.
+func (r *recorder) recall() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recalled = true
+}
+
+// due tells whether the catalogue in force has to be told again: since another is in
+// force, history was dropped that may have held it, a new epoch has begun, the
+// endpoint asks, or a day has passed.
+func (r *recorder) due(c *wire.Catalogue, s queue.Status) bool {
+	since := r.clock.Now().Sub(r.toldAt)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.told != c || s.History.Dropped != r.dropped || s.Epoch != r.epoch ||
+		since >= tellEvery || r.recalled && since >= askedMost
 }
 
 // every is how long a block stays open now.
@@ -200,13 +229,16 @@ func (r *recorder) append() error {
 	}
 	for len(r.pending) > 0 {
 		// Blocks mean nothing without their catalogue, so it goes ahead of them
-		// once, and again when history was dropped: it may have been in there.
-		if c, dropped := r.pending[0].catalogue, r.queue.Status().History.Dropped; r.told != c || dropped != r.dropped {
+		// once, and again when it is due.
+		if c, s := r.pending[0].catalogue, r.queue.Status(); r.due(c, s) {
 			payload := r.packer.AppendPayload(nil, wire.KindCatalogue, c.Body)
 			if err := r.queue.Append(queue.History, time.Time{}, payload); err != nil {
 				return err
 			}
-			r.told, r.dropped = c, dropped
+			r.told, r.toldAt, r.dropped, r.epoch = c, r.clock.Now(), s.History.Dropped, s.Epoch
+			r.mu.Lock()
+			r.recalled = false
+			r.mu.Unlock()
 		}
 		if err := r.queue.Append(queue.History, r.pending[0].upTo, r.pending[0].payload); err != nil {
 			return err

@@ -22,6 +22,7 @@ type fakeQueue struct {
 	mu      sync.Mutex
 	refuse  error
 	dropped uint64
+	epoch   [8]byte
 	records []queue.Record
 }
 
@@ -38,7 +39,7 @@ func (q *fakeQueue) Append(lane queue.Lane, upTo time.Time, payloads ...[]byte) 
 }
 
 func (q *fakeQueue) Status() queue.Status {
-	return queue.Status{History: queue.LaneStatus{Dropped: q.dropped}}
+	return queue.Status{Epoch: q.epoch, History: queue.LaneStatus{Dropped: q.dropped}}
 }
 
 // kinds decodes what is in the queue: readings of the blocks, and the kinds in order.
@@ -175,3 +176,46 @@ type fixed struct{ now time.Time }
 
 func (f fixed) Now() time.Time                                   { return f.now }
 func (f fixed) Sleep(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+// TestTheCatalogueIsToldAgain: daily, when the endpoint asks, and in a new epoch.
+func TestTheCatalogueIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, w := testCatalogue(t)
+		q := &fakeQueue{}
+		r := newRecorder(q, w, time.Minute, time.Now, clock.System, slog.New(slog.DiscardHandler))
+		block := func(after time.Duration) (catalogues int) {
+			before := len(q.records)
+			time.Sleep(after)
+			r.add(telemetry.Reading{Slot: time.Now()})
+			r.seal(time.Now())
+			kinds, _ := q.kinds(t, c)
+			for _, k := range kinds[before:] {
+				if k == wire.KindCatalogue {
+					catalogues++
+				}
+			}
+			return catalogues
+		}
+		for _, step := range []struct {
+			what  string
+			do    func()
+			after time.Duration
+			want  int
+		}{
+			{"the first block", func() {}, 0, 1},
+			{"the next", func() {}, time.Minute, 0},
+			{"asked, just told", r.recall, time.Minute, 0},
+			{"asked some minutes ago", func() {}, askedMost, 1},
+			{"answered", func() {}, askedMost, 0},
+			{"asked later", r.recall, time.Minute, 1},
+			{"a new epoch", func() { q.epoch = [8]byte{1} }, time.Minute, 1},
+			{"nearly a day", func() {}, tellEvery - time.Minute, 0},
+			{"a day", func() {}, time.Minute, 1},
+		} {
+			step.do()
+			if got := block(step.after); got != step.want {
+				t.Errorf("%s: %d catalogues", step.what, got)
+			}
+		}
+	})
+}

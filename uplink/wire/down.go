@@ -18,6 +18,8 @@ type Down struct {
 	NewEpoch Epoch
 	// Command is to be carried out, nil if the message brings none.
 	Command *telemetry.Command
+	// TellCatalogue asks for the catalogue in force, once more.
+	TellCatalogue bool
 }
 
 // MaxWatch is the longest lease that counts: a backend that dies must not leave
@@ -57,6 +59,8 @@ func ParseDown(b []byte) (Down, error) {
 			c, err := parseCommand(inner)
 			d.Command = &c
 			return err
+		case 4:
+			d.TellCatalogue = true
 		}
 		return nil
 	})
@@ -76,6 +80,10 @@ func AppendDown(dst []byte, d Down) []byte {
 	}
 	if d.Command != nil {
 		dst = appendBytes(dst, 3, appendCommand(nil, *d.Command))
+	}
+	if d.TellCatalogue {
+		dst = protowire.AppendTag(dst, 4, protowire.BytesType)
+		dst = protowire.AppendBytes(dst, nil) // present, without content
 	}
 	return dst
 }

@@ -15,7 +15,7 @@ import (
 func TestDownComesDown(t *testing.T) {
 	epoch := Epoch{1, 2, 3, 4, 5, 6, 7, 8}
 	command := &telemetry.Command{ID: telemetry.CommandID{7, 15: 9}, Pump: "bus1-1", Name: "setpoint", Value: "55 %", Expires: time.UnixMilli(1780000000123).UTC(), Owner: 3}
-	for _, want := range []Down{{}, {Watch: time.Minute}, {NewEpoch: epoch}, {Watch: time.Millisecond, NewEpoch: epoch}, {Command: command}} {
+	for _, want := range []Down{{}, {Watch: time.Minute}, {NewEpoch: epoch}, {Watch: time.Millisecond, NewEpoch: epoch}, {Command: command}, {TellCatalogue: true}} {
 		got, err := ParseDown(AppendDown(nil, want))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("want %+v, got %+v, %v", want, got, err)
@@ -26,6 +26,13 @@ func TestDownComesDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := ParseDown(other); err != nil || got != (Down{Watch: time.Minute, NewEpoch: epoch}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	other, err = proto.Marshal(&wirepb.Down{TellCatalogue: &wirepb.TellCatalogue{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseDown(other); err != nil || got != (Down{TellCatalogue: true}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	other, err = proto.Marshal(&wirepb.Down{Command: &wirepb.Command{Id: command.ID[:], Pump: "bus1-1", Name: "setpoint", Value: "55 %", ExpiresMs: 1780000000123, Owner: 3}})
@@ -67,7 +74,7 @@ func TestALeaseIsBoundedAndGarbageRefused(t *testing.T) {
 			t.Errorf("%q: %+v", garbage, d)
 		}
 	}
-	newer := []byte{0x22, 1, 'x', 0x28, 5, 0x35, 1, 2, 3, 4} // fields 4, 5 and 6
+	newer := []byte{0x3a, 1, 'x', 0x28, 5, 0x35, 1, 2, 3, 4} // fields 7, 5 and 6
 	if d, err := ParseDown(newer); err != nil || d != (Down{}) {
 		t.Errorf("%+v, %v", d, err)
 	}

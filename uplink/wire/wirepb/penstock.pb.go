@@ -1256,6 +1256,7 @@ type Down struct {
 	Watch         *Watch                 `protobuf:"bytes,1,opt,name=watch,proto3" json:"watch,omitempty"`
 	NewEpoch      *NewEpoch              `protobuf:"bytes,2,opt,name=new_epoch,json=newEpoch,proto3" json:"new_epoch,omitempty"`
 	Command       *Command               `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	TellCatalogue *TellCatalogue         `protobuf:"bytes,4,opt,name=tell_catalogue,json=tellCatalogue,proto3" json:"tell_catalogue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1307,6 +1308,13 @@ func (x *Down) GetNewEpoch() *NewEpoch {
 func (x *Down) GetCommand() *Command {
 	if x != nil {
 		return x.Command
+	}
+	return nil
+}
+
+func (x *Down) GetTellCatalogue() *TellCatalogue {
+	if x != nil {
+		return x.TellCatalogue
 	}
 	return nil
 }
@@ -1403,6 +1411,45 @@ func (x *NewEpoch) GetEpoch() []byte {
 	return nil
 }
 
+// The endpoint has blocks of the gateway and not the catalogue that explains them:
+// it lost what it had. The gateway sends the catalogue in force ahead of its next
+// block.
+type TellCatalogue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellCatalogue) Reset() {
+	*x = TellCatalogue{}
+	mi := &file_penstock_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellCatalogue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellCatalogue) ProtoMessage() {}
+
+func (x *TellCatalogue) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellCatalogue.ProtoReflect.Descriptor instead.
+func (*TellCatalogue) Descriptor() ([]byte, []int) {
+	return file_penstock_proto_rawDescGZIP(), []int{14}
+}
+
 // A change that is asked for on a pump. The gateway writes the id down before it
 // acts, and carries out no id twice.
 type Command struct {
@@ -1419,7 +1466,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_penstock_proto_msgTypes[14]
+	mi := &file_penstock_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1478,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_penstock_proto_msgTypes[14]
+	mi := &file_penstock_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1491,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_penstock_proto_rawDescGZIP(), []int{14}
+	return file_penstock_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Command) GetId() []byte {
@@ -1503,7 +1550,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_penstock_proto_msgTypes[15]
+	mi := &file_penstock_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1562,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_penstock_proto_msgTypes[15]
+	mi := &file_penstock_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1575,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_penstock_proto_rawDescGZIP(), []int{15}
+	return file_penstock_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Result) GetId() []byte {
@@ -1642,15 +1689,17 @@ const file_penstock_proto_rawDesc = "" +
 	"\x03raw\x18\x04 \x01(\x12R\x03raw\x12\x16\n" +
 	"\x06before\x18\x05 \x01(\x12R\x06before\x12\x12\n" +
 	"\x04link\x18\x06 \x01(\tR\x04link\x12\x1b\n" +
-	"\tunsure_ms\x18\a \x01(\x04R\bunsureMs\"\xa3\x01\n" +
+	"\tunsure_ms\x18\a \x01(\x04R\bunsureMs\"\xeb\x01\n" +
 	"\x04Down\x12-\n" +
 	"\x05watch\x18\x01 \x01(\v2\x17.penstock.wire.v1.WatchR\x05watch\x127\n" +
 	"\tnew_epoch\x18\x02 \x01(\v2\x1a.penstock.wire.v1.NewEpochR\bnewEpoch\x123\n" +
-	"\acommand\x18\x03 \x01(\v2\x19.penstock.wire.v1.CommandR\acommand\"\"\n" +
+	"\acommand\x18\x03 \x01(\v2\x19.penstock.wire.v1.CommandR\acommand\x12F\n" +
+	"\x0etell_catalogue\x18\x04 \x01(\v2\x1f.penstock.wire.v1.TellCatalogueR\rtellCatalogue\"\"\n" +
 	"\x05Watch\x12\x19\n" +
 	"\blease_ms\x18\x01 \x01(\x04R\aleaseMs\" \n" +
 	"\bNewEpoch\x12\x14\n" +
-	"\x05epoch\x18\x01 \x01(\fR\x05epoch\"\x8c\x01\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch\"\x0f\n" +
+	"\rTellCatalogue\"\x8c\x01\n" +
 	"\aCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04pump\x18\x02 \x01(\tR\x04pump\x12\x12\n" +
@@ -1717,30 +1766,31 @@ func file_penstock_proto_rawDescGZIP() []byte {
 }
 
 var file_penstock_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_penstock_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_penstock_proto_goTypes = []any{
-	(Lane)(0),         // 0: penstock.wire.v1.Lane
-	(Kind)(0),         // 1: penstock.wire.v1.Kind
-	(Compression)(0),  // 2: penstock.wire.v1.Compression
-	(Quality)(0),      // 3: penstock.wire.v1.Quality
-	(Reason)(0),       // 4: penstock.wire.v1.Reason
-	(Outcome)(0),      // 5: penstock.wire.v1.Outcome
-	(*Record)(nil),    // 6: penstock.wire.v1.Record
-	(*Catalogue)(nil), // 7: penstock.wire.v1.Catalogue
-	(*Pump)(nil),      // 8: penstock.wire.v1.Pump
-	(*Group)(nil),     // 9: penstock.wire.v1.Group
-	(*Series)(nil),    // 10: penstock.wire.v1.Series
-	(*Block)(nil),     // 11: penstock.wire.v1.Block
-	(*Run)(nil),       // 12: penstock.wire.v1.Run
-	(*Mark)(nil),      // 13: penstock.wire.v1.Mark
-	(*Exact)(nil),     // 14: penstock.wire.v1.Exact
-	(*Gap)(nil),       // 15: penstock.wire.v1.Gap
-	(*Event)(nil),     // 16: penstock.wire.v1.Event
-	(*Down)(nil),      // 17: penstock.wire.v1.Down
-	(*Watch)(nil),     // 18: penstock.wire.v1.Watch
-	(*NewEpoch)(nil),  // 19: penstock.wire.v1.NewEpoch
-	(*Command)(nil),   // 20: penstock.wire.v1.Command
-	(*Result)(nil),    // 21: penstock.wire.v1.Result
+	(Lane)(0),             // 0: penstock.wire.v1.Lane
+	(Kind)(0),             // 1: penstock.wire.v1.Kind
+	(Compression)(0),      // 2: penstock.wire.v1.Compression
+	(Quality)(0),          // 3: penstock.wire.v1.Quality
+	(Reason)(0),           // 4: penstock.wire.v1.Reason
+	(Outcome)(0),          // 5: penstock.wire.v1.Outcome
+	(*Record)(nil),        // 6: penstock.wire.v1.Record
+	(*Catalogue)(nil),     // 7: penstock.wire.v1.Catalogue
+	(*Pump)(nil),          // 8: penstock.wire.v1.Pump
+	(*Group)(nil),         // 9: penstock.wire.v1.Group
+	(*Series)(nil),        // 10: penstock.wire.v1.Series
+	(*Block)(nil),         // 11: penstock.wire.v1.Block
+	(*Run)(nil),           // 12: penstock.wire.v1.Run
+	(*Mark)(nil),          // 13: penstock.wire.v1.Mark
+	(*Exact)(nil),         // 14: penstock.wire.v1.Exact
+	(*Gap)(nil),           // 15: penstock.wire.v1.Gap
+	(*Event)(nil),         // 16: penstock.wire.v1.Event
+	(*Down)(nil),          // 17: penstock.wire.v1.Down
+	(*Watch)(nil),         // 18: penstock.wire.v1.Watch
+	(*NewEpoch)(nil),      // 19: penstock.wire.v1.NewEpoch
+	(*TellCatalogue)(nil), // 20: penstock.wire.v1.TellCatalogue
+	(*Command)(nil),       // 21: penstock.wire.v1.Command
+	(*Result)(nil),        // 22: penstock.wire.v1.Result
 }
 var file_penstock_proto_depIdxs = []int32{
 	0,  // 0: penstock.wire.v1.Record.lane:type_name -> penstock.wire.v1.Lane
@@ -1756,13 +1806,14 @@ var file_penstock_proto_depIdxs = []int32{
 	4,  // 10: penstock.wire.v1.Gap.reason:type_name -> penstock.wire.v1.Reason
 	18, // 11: penstock.wire.v1.Down.watch:type_name -> penstock.wire.v1.Watch
 	19, // 12: penstock.wire.v1.Down.new_epoch:type_name -> penstock.wire.v1.NewEpoch
-	20, // 13: penstock.wire.v1.Down.command:type_name -> penstock.wire.v1.Command
-	5,  // 14: penstock.wire.v1.Result.outcome:type_name -> penstock.wire.v1.Outcome
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	21, // 13: penstock.wire.v1.Down.command:type_name -> penstock.wire.v1.Command
+	20, // 14: penstock.wire.v1.Down.tell_catalogue:type_name -> penstock.wire.v1.TellCatalogue
+	5,  // 15: penstock.wire.v1.Result.outcome:type_name -> penstock.wire.v1.Outcome
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_penstock_proto_init() }
@@ -1776,7 +1827,7 @@ func file_penstock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_penstock_proto_rawDesc), len(file_penstock_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
