@@ -76,10 +76,14 @@ func blockOf(adu []byte) lateness.Block {
 	return lateness.Block(maphash.Bytes(seed, adu[1:len(adu)-2]) | 1)
 }
 
-// block tells what r is about: the same registers by either function.
+// block tells what r is about: the same registers by either function, or bits.
 func (r *Request) block() lateness.Block {
 	var b [4]byte
 	binary.BigEndian.PutUint16(b[:], r.Start)
 	binary.BigEndian.PutUint16(b[2:], uint16(r.Count))
-	return lateness.Block(binary.BigEndian.Uint32(b[:]))<<1 | 1
+	block := lateness.Block(binary.BigEndian.Uint32(b[:]))<<1 | 1
+	if r.bits() { // coils and discrete inputs have numbers of their own
+		block |= lateness.Block(r.Functions) << 40
+	}
+	return block
 }

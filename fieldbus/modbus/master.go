@@ -19,9 +19,11 @@ type Functions byte
 // The ways to read a block. Either is the best: consecutive requests then differ
 // at no cost.
 const (
-	Either  Functions = iota // 03 and 04 return the same
-	Holding                  // 03 only
-	Input                    // 04 only
+	Either    Functions = iota // 03 and 04 return the same
+	Holding                    // 03 only
+	Input                      // 04 only
+	Coils                      // 01: Start and Count are of coils, each read as 0 or 1
+	Discretes                  // 02: of discrete inputs, likewise
 )
 
 // MaxRegisters is the most that one request can read.
@@ -48,13 +50,16 @@ type Request struct {
 	Attempts int
 }
 
+// bits tells whether the request is about single bits.
+func (r *Request) bits() bool { return r.Functions == Coils || r.Functions == Discretes }
+
 func (r *Request) bounded() bool { return r.First != 0 || r.Last != 0 }
 
 func (r *Request) validate(room int) error {
 	switch {
 	case r.Address < 1 || r.Address > 247:
 		return fmt.Errorf("modbus: device address %d: use 1 to 247", r.Address)
-	case r.Count < 1 || r.Count > MaxRegisters:
+	case r.Count < 1 || r.Count > MaxRegisters: // of coils, too: a family needs no more
 		return fmt.Errorf("modbus: a read of %d registers: use 1 to %d", r.Count, MaxRegisters)
 	case int(r.Start)+r.Count > 1<<16:
 		return fmt.Errorf("modbus: a read of %d registers from %d: addresses end at 65535", r.Count, r.Start)
@@ -170,6 +175,10 @@ func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, 
 		if data, err = v.read(client); err == nil {
 			skip := int(r.Start - v.Start)
 			for i := range r.Count {
+				if r.bits() {
+					dst[i] = uint16(data[(skip+i)/8] >> ((skip + i) % 8) & 1)
+					continue
+				}
 				dst[i] = binary.BigEndian.Uint16(data[2*(skip+i):])
 			}
 			return d.sampled, nil
@@ -189,6 +198,19 @@ func (m *Master) Write(ctx context.Context, address byte, register, value uint16
 		return err
 	}
 	_, err := m.Client(address).WriteSingleRegister(register, value)
+	return refusal(address, err)
+}
+
+// WriteCoil switches one coil with function 05, as Write does.
+func (m *Master) WriteCoil(ctx context.Context, address byte, coil uint16, on bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	value := uint16(0)
+	if on {
+		value = 0xFF00
+	}
+	_, err := m.Client(address).WriteSingleCoil(coil, value)
 	return refusal(address, err)
 }
 

@@ -25,7 +25,9 @@ type Variant struct {
 // Shape is what the variant's answer looks like: function and byte count.
 func (v Variant) Shape() lateness.Shape {
 	a := answer{function: v.Function, known: 1}
-	a.fixed[0] = byte(2 * v.Count)
+	if a.fixed[0] = byte(2 * v.Count); v.Function == readCoils || v.Function == readDiscretes {
+		a.fixed[0] = byte((v.Count + 7) / 8)
+	}
 	return a.shape()
 }
 
@@ -34,7 +36,12 @@ func (v Variant) String() string {
 }
 
 func (v Variant) read(client gomodbus.Client) ([]byte, error) {
-	if v.Function == readInput {
+	switch v.Function {
+	case readCoils:
+		return client.ReadCoils(v.Start, v.Count)
+	case readDiscretes:
+		return client.ReadDiscreteInputs(v.Start, v.Count)
+	case readInput:
 		return client.ReadInputRegisters(v.Start, v.Count)
 	}
 	return client.ReadHoldingRegisters(v.Start, v.Count)
@@ -48,9 +55,27 @@ func (v Variant) serves(r *Request) bool {
 
 // Allows tells whether r may be read with a function.
 func (r *Request) Allows(function byte) bool {
-	return r.Functions == Either ||
-		r.Functions == Holding && function == readHolding ||
-		r.Functions == Input && function == readInput
+	switch function {
+	case readHolding:
+		return r.Functions == Either || r.Functions == Holding
+	case readInput:
+		return r.Functions == Either || r.Functions == Input
+	case readCoils:
+		return r.Functions == Coils
+	case readDiscretes:
+		return r.Functions == Discretes
+	}
+	return false
+}
+
+// function is the first of the functions by which r may be read.
+func (r *Request) function() byte {
+	for _, f := range [...]byte{readHolding, readInput, readCoils} {
+		if r.Allows(f) {
+			return f
+		}
+	}
+	return readDiscretes
 }
 
 // ways yields the ways to read r, the cheapest first: as it is, then widened
@@ -69,7 +94,7 @@ func (r *Request) ways(most int, yield func(Variant) bool) {
 		if start < first || count > MaxRegisters {
 			return
 		}
-		for _, function := range [...]byte{readHolding, readInput} {
+		for _, function := range [...]byte{readHolding, readInput, readCoils, readDiscretes} {
 			if r.Allows(function) && !yield(Variant{function, uint16(start), uint16(count)}) {
 				return
 			}
@@ -80,7 +105,7 @@ func (r *Request) ways(most int, yield func(Variant) bool) {
 // continues returns the pending request as a variant, where it serves r.
 func (d *device) continues(r *Request) (Variant, bool) {
 	p := d.Pending()
-	if p == nil || p[1] != readHolding && p[1] != readInput {
+	if p == nil || p[1] < readCoils || p[1] > readInput {
 		return Variant{}, false
 	}
 	v := Variant{p[1], binary.BigEndian.Uint16(p[2:]), binary.BigEndian.Uint16(p[4:])}
@@ -117,10 +142,7 @@ func (d *device) pick(r *Request, now time.Time) (Variant, time.Time) {
 		r.ways(widest, func(v Variant) bool { return d.reserved[v.Shape()] || add(v) })
 	}
 	if n == 0 { // every way is reserved: as it is, after the quiet window
-		v := Variant{readHolding, r.Start, uint16(r.Count)}
-		if !r.Allows(readHolding) {
-			v.Function = readInput
-		}
+		v := Variant{r.function(), r.Start, uint16(r.Count)}
 		variants[0], shapes[0], n = v, v.Shape(), 1
 	}
 	i, at := d.Choose(shapes[:n], r.block(), now)

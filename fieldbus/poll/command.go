@@ -359,7 +359,7 @@ func (b *Bus) transact(ctx context.Context, o *order) error {
 		if o.tries == 0 {
 			o.sent = b.clk.Now()
 		}
-		if err := b.master.Write(ctx, byte(d.Address), d.Profile.Wire(c.Register), value); err != nil {
+		if err := b.tell(ctx, d, c.Register, value); err != nil {
 			return err
 		}
 		o.until = o.sent.Add(c.Settle)
@@ -376,6 +376,14 @@ func (b *Bus) transact(ctx context.Context, o *order) error {
 		return b.verify(ctx, o)
 	}
 	return nil
+}
+
+// tell writes a register or switches a coil.
+func (b *Bus) tell(ctx context.Context, d *device, number int, value uint16) error {
+	if profile.IsCoil(number) {
+		return b.master.WriteCoil(ctx, byte(d.Address), d.Profile.Wire(number), value != 0)
+	}
+	return b.master.Write(ctx, byte(d.Address), d.Profile.Wire(number), value)
 }
 
 // check reads who commands the pump, and the flags that the command copies. It

@@ -153,6 +153,14 @@ func (m *fakeMaster) Write(ctx context.Context, address byte, register, value ui
 	return p.write(register, value)
 }
 
+func (m *fakeMaster) WriteCoil(ctx context.Context, address byte, coil uint16, on bool) error {
+	value := uint16(0)
+	if on {
+		value = 1
+	}
+	return m.Write(ctx, address, coil, value)
+}
+
 func (m *fakeMaster) wait(d time.Duration) {
 	if err := m.clk.Sleep(context.Background(), d); err != nil {
 		panic(err)

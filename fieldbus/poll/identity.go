@@ -364,6 +364,9 @@ func (b *Bus) otherFunction(d *device, f *frame, err error) bool {
 	if r := d.request(f); r.Functions != modbus.Either && d.function == modbus.Either {
 		return false // the family knows that they are not the same
 	}
+	if f.block >= 0 && functions(d.blocks[f.block].Functions) >= modbus.Coils {
+		return false // there is one function for coils, and one for discrete inputs
+	}
 	other := modbus.Holding
 	if refusal.Function&0x7F == readHolding {
 		other = modbus.Input

@@ -20,6 +20,7 @@ import (
 type master interface {
 	Read(ctx context.Context, r modbus.Request, dst []uint16) (time.Time, error)
 	Write(ctx context.Context, address byte, register, value uint16) error
+	WriteCoil(ctx context.Context, address byte, coil uint16, on bool) error
 	pacer
 	ReadyAt(r modbus.Request) time.Time
 	Reserve(address byte, planned []modbus.Variant)
@@ -34,6 +35,10 @@ func functions(f profile.Functions) modbus.Functions {
 		return modbus.Holding
 	case profile.Input:
 		return modbus.Input
+	case profile.Coils:
+		return modbus.Coils
+	case profile.Discretes:
+		return modbus.Discretes
 	}
 	return modbus.Either
 }

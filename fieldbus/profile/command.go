@@ -11,7 +11,7 @@ import (
 // changed. Its name is one of CommandNames, whatever the family.
 type Command struct {
 	Name      string
-	Register  int            // printed number
+	Register  int            // printed number; see IsCoil
 	Bit       int            // the bit to change, or -1 for the whole register
 	Keep      []int          // bits of the register that every write of this command sets
 	Copy      map[int]string // bits of the register that are written as these points show them

@@ -172,7 +172,7 @@ func (r *familyReader) alive(n ast.Node, path string) {
 
 func (r *familyReader) block(n ast.Node, path string) {
 	b := Block{}
-	repeat, step := 1, 0
+	repeat, step, base := 1, 0, 0
 	r.mapping(n, path, map[string]field{
 		"name":      r.text(&b.Name, 60),
 		"registers": r.span(&b.First, &b.Last, r.p.Numbering, 65535, "registers"),
@@ -180,10 +180,16 @@ func (r *familyReader) block(n ast.Node, path string) {
 			var of []int
 			r.list(func(n ast.Node, path string) {
 				var f int
-				r.oneOfInts(&f, 3, 4)(n, path)
+				r.oneOfInts(&f, 1, 2, 3, 4)(n, path)
 				of = append(of, f)
 			})(n, path)
 			switch {
+			case len(of) > 1 && (slices.Contains(of, 1) || slices.Contains(of, 2)):
+				r.fail(n, path, "coils (1) and discrete inputs (2) have numbers of their own: one function a block")
+			case len(of) == 1 && of[0] == 1:
+				b.Functions, base = Coils, firstCoil
+			case len(of) == 1 && of[0] == 2:
+				b.Functions, base = Discretes, firstDiscrete
 			case len(of) == 1 && of[0] == 3:
 				b.Functions = Holding
 			case len(of) == 1 && of[0] == 4:
@@ -196,10 +202,35 @@ func (r *familyReader) block(n ast.Node, path string) {
 	for i := range repeat {
 		c := b
 		c.Name = numbered(b.Name, i)
-		c.First += i * step
-		c.Last += i * step
+		c.First += i*step + base
+		if c.Last += i*step + base; c.Last-base > 65535 {
+			r.fail(n, path, "%q ends at %d; numbers end at 65535", c.Name, c.Last-base)
+			return
+		}
 		r.p.Blocks = append(r.p.Blocks, c)
 	}
+}
+
+// kind says of what a number is.
+func kind(number int) string {
+	switch {
+	case number >= firstDiscrete:
+		return "discrete input"
+	case number >= firstCoil:
+		return "coil"
+	}
+	return "register"
+}
+
+// printed is a number as the manual prints it.
+func printed(number int) int { return number & 0xFFFF }
+
+func (b Block) printed() string {
+	text := fmt.Sprintf("%d-%d", printed(b.First), printed(b.Last))
+	if k := kind(b.First); k != "register" {
+		text = k + "s " + text
+	}
+	return text
 }
 
 // sortBlocks puts the blocks in order and sees that they are apart.
@@ -211,11 +242,8 @@ func (r *familyReader) sortBlocks(n ast.Node) {
 	}
 	for i := 1; i < len(blocks); i++ {
 		if a, b := blocks[i-1], blocks[i]; b.First <= a.Last {
-			r.fail(n, "blocks", "%q (%d-%d) and %q (%d-%d) overlap", a.Name, a.First, a.Last, b.Name, b.First, b.Last)
+			r.fail(n, "blocks", "%q (%s) and %q (%s) overlap", a.Name, a.printed(), b.Name, b.printed())
 		}
-	}
-	if last := len(blocks) - 1; last >= 0 && blocks[last].Last > 65535 {
-		r.fail(n, "blocks", "%q ends at %d; registers end at 65535", blocks[last].Name, blocks[last].Last)
 	}
 }
 
@@ -241,9 +269,9 @@ func (r *familyReader) inBlock(n ast.Node, path string, first, last int) int {
 	}
 	var list []string
 	for _, b := range r.p.Blocks {
-		list = append(list, fmt.Sprintf("%d-%d", b.First, b.Last))
+		list = append(list, b.printed())
 	}
-	what := fmt.Sprintf("register %d is", first)
+	what := fmt.Sprintf("%s %d is", kind(first), printed(first))
 	if last > first {
 		what = fmt.Sprintf("registers %d and %d are", first, last)
 	}
@@ -260,6 +288,7 @@ func (r *familyReader) point(n ast.Node, path string) {
 	absentPath := ""
 	var name, scale, offset string
 	var float bool
+	kinds := 0 // of numbers that are given
 	repeat, step := 1, 0
 	r.mapping(n, path, map[string]field{
 		"point": r.text(&name, 60),
@@ -271,7 +300,9 @@ func (r *familyReader) point(n ast.Node, path string) {
 		}),
 		"word_order": r.order(&it.LowFirst),
 		"byte_order": r.order(&it.Swapped),
-		"register":   r.integer(&it.Register, r.p.Numbering, 65535),
+		"register":   r.numbered(&it.Register, &kinds, 0),
+		"coil":       r.numbered(&it.Register, &kinds, firstCoil),
+		"discrete":   r.numbered(&it.Register, &kinds, firstDiscrete),
 		"width":      r.oneOfInts(&it.Width, 16, 32, 64),
 		"signed":     r.boolean(&it.Signed),
 		"scale":      r.text(&scale, 60),
@@ -283,7 +314,18 @@ func (r *familyReader) point(n ast.Node, path string) {
 		"repeat":     r.integer(&repeat, 1, maxItems),
 		"step":       r.integer(&step, 1, 1000),
 		"uncertain":  r.text(&it.Uncertain, maxText),
-	}, "point", "register")
+	}, "point")
+	if kinds != 1 {
+		r.fail(n, path, "give the number of one register, coil or discrete input")
+		return
+	}
+	if it.Register >= firstCoil {
+		if it.Width != 16 || it.Signed || it.Bits != nil || float || it.LowFirst || it.Swapped || absent != nil || offset != "" || scale != "" {
+			r.fail(n, path, "a %s is one bit: remove width, signed, bits, format, the orders, absent, scale and offset", kind(it.Register))
+			return
+		}
+		it.Width, it.Signed = 1, false
+	}
 	if float && (it.Width != 32 || it.Signed || it.Bits != nil || it.Map != nil) {
 		r.fail(n, path+".format", "float32 needs width: 32, and takes no signed, bits or map")
 		return
@@ -307,8 +349,8 @@ func (r *familyReader) point(n ast.Node, path string) {
 		}
 	}
 	// -1 is a value like any other, unless the file says otherwise.
-	it.OnesValid = it.Signed
-	if r.ones != nil {
+	it.OnesValid = it.Signed || it.Width == 1
+	if r.ones != nil && it.Width > 1 {
 		it.OnesValid = *r.ones
 	}
 	if absent != nil {
@@ -335,6 +377,16 @@ func (r *familyReader) point(n ast.Node, path string) {
 			return
 		}
 		r.p.Items = append(r.p.Items, c)
+	}
+}
+
+// numbered reads a printed number of a kind, which base stands for.
+func (r *familyReader) numbered(dst, kinds *int, base int) field {
+	return func(n ast.Node, path string) {
+		*kinds++
+		v := 0
+		r.integer(&v, r.p.Numbering, 65535)(n, path)
+		*dst = v + base
 	}
 }
 

@@ -35,7 +35,7 @@ func TestMistakesNameLineAndKey(t *testing.T) {
 		{replace("1-20", "0-20"), "blocks[0].registers"},
 		{replace("1-20", "1-70000"), "blocks[0].registers"},
 		{replace("blocks:", "blocks:\n  - {name: other, registers: 5-6}"), `"all" (1-20) and "other" (5-6) overlap`},
-		{replace("registers: 1-20", "registers: 1-20, functions: [5]"), "blocks[0].functions[0]: 5 is not allowed; allowed: 3 or 4"},
+		{replace("registers: 1-20", "registers: 1-20, functions: [5]"), "blocks[0].functions[0]: 5 is not allowed; allowed: 1 or 2 or 3 or 4"},
 		{replace("register: 2", "register: 21"), "f.yaml:7: points[2].register: register 21 is in no block; blocks: 1-20"},
 		{replace("register: 2", "register: 20, width: 32"), "registers 20 and 21 are in no block"},
 		{replace("register: 2", "register: 2, width: 24"), "points[2].width: 24 is not allowed; allowed: 16 or 32 or 64"},

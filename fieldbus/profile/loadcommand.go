@@ -16,6 +16,7 @@ func (r *familyReader) command(n ast.Node, path string) {
 	c := Command{Bit: -1, Settle: 3 * time.Second}
 	var scale, offset, least, most, tolerance string
 	var allowed []int64
+	kinds := 0 // of numbers that are given
 	r.mapping(n, path, map[string]field{
 		"command": r.parsed(strings.Join(CommandNames, ", "), func(s string) error {
 			if !slices.Contains(CommandNames, s) {
@@ -24,7 +25,8 @@ func (r *familyReader) command(n ast.Node, path string) {
 			c.Name = s
 			return nil
 		}),
-		"register": r.register(&c.Register),
+		"register": r.target(&c, &kinds, 0),
+		"coil":     r.target(&c, &kinds, firstCoil),
 		"bit":      r.integer(&c.Bit, 0, 15),
 		"keep": r.list(func(n ast.Node, path string) {
 			bit := 0
@@ -53,7 +55,11 @@ func (r *familyReader) command(n ast.Node, path string) {
 		}),
 		"settle":    r.duration(&c.Settle, 0, time.Minute),
 		"uncertain": r.text(&c.Uncertain, maxText),
-	}, "command", "register")
+	}, "command")
+	if kinds != 1 {
+		r.fail(n, path, "give the number of one register or coil")
+		return
+	}
 	if c.Name == "" {
 		return
 	}
@@ -73,13 +79,17 @@ func (r *familyReader) command(n ast.Node, path string) {
 		}
 	}
 	point, _ := telemetry.LookupPoint(c.Name)
+	if IsCoil(c.Register) && (c.Bit >= 0 || allowed != nil || point.Enum == "") {
+		r.fail(n, path+".coil", "a coil takes off and on: it suits a command of two words, without bit and allowed")
+		return
+	}
 	switch {
 	case c.Pulse:
 		r.unused(n, path, "a pulse takes no value", map[string]bool{"scale": scale != "", "offset": offset != "", "min": least != "", "max": most != "", "tolerance": tolerance != "", "allowed": allowed != nil})
 	case point.Enum != "":
 		r.unused(n, path, c.Name+" takes a word of an enumeration", map[string]bool{"scale": scale != "", "offset": offset != "", "min": least != "", "max": most != "", "tolerance": tolerance != ""})
 		c.Value = Value{Enum: point.Enum, Allowed: allowed}
-		if c.Bit >= 0 {
+		if c.Bit >= 0 || IsCoil(c.Register) {
 			c.Value.Allowed = []int64{0, 1}
 		} else if len(allowed) == 0 {
 			r.fail(n, path+".allowed", "list the codes that the pump takes")
@@ -89,6 +99,18 @@ func (r *familyReader) command(n ast.Node, path string) {
 		r.bounds(n, path, &c, point, scale, offset, least, most, tolerance)
 	}
 	r.p.Commands = append(r.p.Commands, c)
+}
+
+// target reads the number of what a command writes.
+func (r *familyReader) target(c *Command, kinds *int, base int) field {
+	return func(n ast.Node, path string) {
+		*kinds++
+		before, v := len(r.errs), 0
+		if r.integer(&v, r.p.Numbering, 65535)(n, path); len(r.errs) == before {
+			c.Register = v + base
+			r.inBlock(n, path, c.Register, c.Register)
+		}
+	}
 }
 
 // unused reports keys that the kind of command has no use for.

@@ -71,9 +71,11 @@ type Functions byte
 
 // The ways to read a block.
 const (
-	Either  Functions = iota // 03 and 04 return the same
-	Holding                  // 03 only
-	Input                    // 04 only
+	Either    Functions = iota // 03 and 04 return the same
+	Holding                    // 03 only
+	Input                      // 04 only
+	Coils                      // 01: coils, single bits
+	Discretes                  // 02: discrete inputs, single bits
 )
 
 // Block is a range of registers that the device answers as a whole.
@@ -83,6 +85,16 @@ type Block struct {
 	Functions   Functions
 }
 
+// Coils and discrete inputs have numbers of their own. Inside a family these are
+// added to them, so that a number says of what it is; Wire takes them off again.
+const (
+	firstCoil     = 1 << 16
+	firstDiscrete = 2 << 16
+)
+
+// IsCoil tells whether a number of a family is a coil's.
+func IsCoil(number int) bool { return number >= firstCoil && number < firstDiscrete }
+
 // Contains tells whether the registers from first to last lie in the block.
 func (b Block) Contains(first, last int) bool { return b.First <= first && last <= b.Last }
 
@@ -91,7 +103,7 @@ type Item struct {
 	Point     telemetry.Point
 	Block     int // index into Profile.Blocks
 	Register  int // printed number of the first register
-	Width     int // 16, 32 or 64 bits
+	Width     int // 16, 32 or 64 bits; 1 of a coil or discrete input
 	Signed    bool
 	LowFirst  bool            // the first register is the low one
 	Swapped   bool            // the two bytes of each register have changed places
@@ -110,8 +122,8 @@ type Item struct {
 // Bits is a part of a register: bits Low to High, both included.
 type Bits struct{ Low, High int }
 
-// Registers is the number of registers that the item takes.
-func (it Item) Registers() int { return it.Width / 16 }
+// Registers is the number of registers, coils or discrete inputs that the item takes.
+func (it Item) Registers() int { return max(1, it.Width/16) }
 
 // Last is the printed number of the item's last register.
 func (it Item) Last() int { return it.Register + it.Registers() - 1 }
@@ -194,7 +206,7 @@ func (it Item) Series(pump string) telemetry.Series {
 	return telemetry.Series{Pump: pump, Point: it.Point.Name, Unit: it.Point.Unit, Scale: it.Scale, Enum: it.Point.Enum}
 }
 
-// Wire is a printed register number as it travels.
+// Wire is a printed number as it travels.
 func (p *Profile) Wire(register int) uint16 { return uint16(register - p.Numbering) }
 
 // Item finds a point of the family.
