@@ -221,3 +221,28 @@ func TestNewestReadingsAreFoundInOlderRecords(t *testing.T) {
 	defer s.Close()
 	want()
 }
+
+// TestALookAtTheNewestReadingsReadsNoBlock: they are there where every block is gone, so
+// that no gateway can make a look at the list slow by what its blocks state.
+func TestALookAtTheNewestReadingsReadsNoBlock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud.db")
+	s := openAt(t, path, clockAt(t0.Add(time.Minute)))
+	defer s.Close()
+	g := &gateway{epoch: wire.Epoch{1}, catalogue: twoPumps(t, telemetry.Unit, telemetry.Unit)}
+	keep(t, s, g.catalogueRecord(), g.reading(t0, map[int]int64{0: 5, 1: 6, 2: 7}))
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	res, err := db.Exec(`DELETE FROM arrivals`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); n != 2 || err != nil {
+		t.Fatalf("%d records, %v", n, err)
+	}
+	if v := shown(t, s); len(v) != 3 || v["p1 setpoint"] != 5 {
+		t.Errorf("shown: %v", v)
+	}
+}

@@ -75,14 +75,14 @@ const (
 	blockColumns  = `SELECT gateway, publish, latest FROM records WHERE gateway = ? AND kind = 1 AND readable = 1 `
 	blocksOfTime  = `AND latest >= ? AND latest <= ? AND earliest <= ? ORDER BY latest`
 	newestBlocks  = `ORDER BY latest DESC LIMIT ?`
-	gapsOfTime    = `SELECT publish, latest, earliest FROM records WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY earliest`
+	gapsOfTime    = `SELECT publish, latest, earliest FROM records WHERE gateway = ? AND kind = 3 AND readable = 1 AND latest >= ? AND earliest <= ? ORDER BY latest DESC LIMIT 10000`
 	recordCounts  = `SELECT count(*), coalesce(sum(readings), 0), coalesce(sum(readable = 0), 0) FROM records WHERE gateway = ?`
 	recordsOfKind = `SELECT (SELECT count(*) FROM filed WHERE gateway = ?1 AND kind = ?2) + (SELECT count(*) FROM arrivals WHERE gateway = ?1 AND kind = ?2)`
 )
 
-// rangeCells bounds the cells that one look at a range decodes: two days of forty
-// pumps with forty points each, once a second, take as many. A variable for tests.
-var rangeCells = 256 << 20
+// rangeCells bounds the cells that one look at a range decodes: a day of eighteen pumps
+// with forty points each, once a second, takes as many. A test lowers it.
+var rangeCells = 64 << 20
 
 // ErrTooMuch: a range holds more than one look may decode.
 var ErrTooMuch = errors.New("too many readings for one look; ask for less time")
@@ -142,7 +142,8 @@ func (s *Store) Readings(ctx context.Context, gateway string, f func(Reading)) e
 	}, blockColumns+`ORDER BY latest`, gateway)
 }
 
-// Gaps lists the gaps that touch [from, to], oldest first.
+// Gaps lists the gaps that touch [from, to], oldest first; where there are more than
+// ten thousand, those that ended last.
 func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([]telemetry.Gap, error) {
 	rows, err := s.reader.QueryContext(ctx, gapsOfTime, gateway, from.UnixMilli(), to.UnixMilli())
 	if err != nil {
@@ -169,6 +170,7 @@ func (s *Store) Gaps(ctx context.Context, gateway string, from, to time.Time) ([
 		}
 		gaps = append(gaps, g)
 	}
+	slices.SortStableFunc(gaps, func(a, b telemetry.Gap) int { return a.From.Compare(b.From) })
 	return gaps, rows.Err()
 }
 

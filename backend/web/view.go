@@ -104,6 +104,9 @@ type valueNow struct {
 // two of their records share; the newest say it all.
 const mostAlarms = 5
 
+// mostGaps is how many gaps a page lists; its text counts all.
+const mostGaps = 500
+
 // recent is how far back a page speaks of gaps.
 const recent = 24 * time.Hour
 
@@ -126,7 +129,7 @@ func (h *Handler) view(ctx context.Context, gw store.Gateway) (gatewayView, erro
 	if err != nil {
 		return gatewayView{}, fmt.Errorf("the alarms of %s: %w", gw.Serial, err)
 	}
-	v := gatewayView{summaryView: summarise(gw), Now: now, Gaps: gapViews(gaps), GapText: gapText(gaps, now.Add(-recent), now)}
+	v := gatewayView{summaryView: summarise(gw), Now: now, Gaps: gapViews(gaps[max(0, len(gaps)-mostGaps):]), GapText: gapText(gaps, now.Add(-recent), now)}
 	for _, a := range slices.Backward(alarms) {
 		if v.Alarms = append(v.Alarms, alarm{a.Time, a.Text}); len(v.Alarms) == mostAlarms {
 			break
