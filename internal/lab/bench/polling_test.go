@@ -160,3 +160,31 @@ func TestNoKindOfFaultStopsTheScheduler(t *testing.T) {
 		}
 	}
 }
+
+// A pump is never silenced for longer than its own lateness asks.
+func TestOneLateAndOneLostAnswerSilenceAPumpForMoments(t *testing.T) {
+	for _, protocol := range protocols {
+		c := calmLine(t, protocol, stallPumps)
+		silent, wrong, err := c.stalled(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if silent > 3*stallLate || wrong > 0 {
+			t.Errorf("%s: silent for %v, %d wrong values", protocol, silent, wrong)
+		}
+	}
+}
+
+// What was learnt of lateness outlives a kill, and so does what guards against it.
+func TestKillsUnderLateAnswersMakeNoWrongValue(t *testing.T) {
+	for _, protocol := range protocols {
+		c := calmLine(t, protocol, 2)
+		p, err := c.restarted(t.Context(), "800ms-1400ms", "800ms-1400ms", 300, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j := &p.judge; j.wrong > 0 || j.good < 1000 {
+			t.Errorf("%s: %d wrong values, %d good: %v", protocol, j.wrong, j.good, j.examples)
+		}
+	}
+}
