@@ -259,10 +259,10 @@ const (
 )
 
 // advance takes what a record brought into the newest readings of its gateway, in
-// the transaction that keeps it.
-func (s *Store) advance(tx *sql.Tx, in *incoming) error {
+// the transaction that keeps it. read and write are readNewest and writeNewest in it.
+func (s *Store) advance(tx *sql.Tx, read, write *sql.Stmt, in *incoming) error {
 	ctx := context.Background()
-	n, _, err := scanNewest(tx.Stmt(s.readNewest).QueryRow(in.gateway), in.gateway) //nolint:sqlclosecheck // the transaction closes it
+	n, _, err := scanNewest(read.QueryRow(in.gateway), in.gateway)
 	if err != nil {
 		s.log.Error("they are collected anew", "gateway", in.gateway, "err", err)
 		n = newest{}
@@ -288,7 +288,7 @@ func (s *Store) advance(tx *sql.Tx, in *incoming) error {
 		n.advance(s.explainer(ctx, tx, in.gateway), in.index.newest)
 		n.ahead = max(n.ahead, in.index.ahead)
 	}
-	_, err = tx.Stmt(s.writeNewest).Exec(in.gateway, n.last, n.ahead, n.pack()) //nolint:sqlclosecheck // the transaction closes it
+	_, err = write.Exec(in.gateway, n.last, n.ahead, n.pack())
 	return err
 }
 

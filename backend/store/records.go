@@ -285,7 +285,7 @@ func (s *Store) prepareRecords(ctx context.Context) (err error) {
 
 func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) {
 	now := s.clock.Now().UnixMilli()
-	record := tx.Stmt(s.arrive)
+	record, read, write := tx.Stmt(s.arrive), tx.Stmt(s.readNewest), tx.Stmt(s.writeNewest)
 	for _, in := range group {
 		if in.name == nil {
 			n, err := odd(tx, in, now, false, in.problem.Error())
@@ -345,7 +345,7 @@ func (s *Store) insert(tx *sql.Tx, group []*incoming) (notes []note, err error) 
 			}
 		}
 		if in.index.catalogue != nil || in.index.awaits || in.index.newest != nil || in.index.ahead != 0 {
-			if err := s.advance(tx, in); err != nil {
+			if err := s.advance(tx, read, write, in); err != nil {
 				return nil, err
 			}
 		}
