@@ -115,12 +115,14 @@ func (s ownScale) Now() time.Time {
 	return time.UnixMilli(s.boots.present().Scale + s.clk.Uptime().Milliseconds()).UTC()
 }
 
-// keep writes the table of boots, if it has changed. Where the disk refuses, the
-// gateway goes on: what it would cost is a power cut before the disk takes it again.
-func (q *Queue) keep() {
+// keep writes the table of boots, if it has changed, and tells whether it is on disk.
+// Where the disk refuses, what is written now goes on; what was marked before waits.
+func (q *Queue) keep() (kept bool) {
 	if err := q.boots.save(); err != nil {
 		q.log.Warn("when the machine was booted cannot be kept on disk; trying again", "err", err)
+		return false
 	}
+	return true
 }
 
 // Append is queue.Queue's. The times in blocks, events and gaps, and upTo of the
@@ -184,7 +186,7 @@ func (q *Queue) stampGap(payload []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if began, _, sure := q.sure(false); sure {
-		if dated, ok := q.dateGap(payload, began); ok {
+		if dated, ok := q.dateGap(payload, len(q.boots.list)-1, began); ok {
 			return dated
 		}
 	}
@@ -246,27 +248,32 @@ func (q *Queue) Peek(lane queue.Lane, after uint64, buf []byte) (queue.Record, b
 	return r, true, nil
 }
 
-// date gives a record that was marked its times, always the same.
+// date gives a record that was marked its times, always the same. What they follow
+// from is on disk before the record can be sent: after a power cut it would be dated
+// anew otherwise, and the endpoint would take the second content for a clone's.
 func (q *Queue) date(name mark, lane queue.Lane, payload []byte) (dated []byte, ok bool) {
 	if t, known, _ := q.clk.Booted(); known {
 		q.boots.settle(t.UnixMilli(), beyondTolerance(q.clk.Doubt().Milliseconds()))
 	}
 	if i := q.boots.find(name); i >= 0 && q.boots.list[i].Undated && lane == queue.Urgent {
-		return q.undated(i, payload), true
+		return q.undated(i, payload), q.keep()
 	}
 	kind, err := wire.KindOf(payload)
 	switch {
 	case err != nil:
 		return payload, true // the endpoint keeps what it cannot read
 	case kind == wire.KindGap:
-		dated, ok = q.dateGap(payload, q.boots.present().Began)
+		own, began := q.boots.find(name), int64(0)
+		if own >= 0 {
+			began = q.boots.list[own].Began
+		}
+		dated, ok = q.dateGap(payload, own, began)
 	default:
 		dated, ok = q.dateReadings(name, payload)
 	}
 	if ok {
 		q.waiting, q.told = 0, false
-		q.keep()
-		return dated, true
+		return dated, q.keep()
 	}
 	if lane == queue.History {
 		if !q.told {
@@ -285,8 +292,7 @@ func (q *Queue) date(name mark, lane queue.Lane, payload []byte) (dated []byte, 
 	}
 	q.log.Warn("the time is not known; what is urgent is sent without it")
 	q.boots.undate(i)
-	q.keep()
-	return q.undated(i, payload), true
+	return q.undated(i, payload), q.keep()
 }
 
 // dateReadings dates a block or an event of a boot.
@@ -307,9 +313,10 @@ func (q *Queue) dateReadings(name mark, payload []byte) ([]byte, bool) {
 }
 
 // dateGap dates a gap, whose times are on the queue's own scale, wide enough to
-// cover what it should. present is when the present boot began. ok is false where an
-// end of it is in a boot that is not settled.
-func (q *Queue) dateGap(payload []byte, present int64) (dated []byte, ok bool) {
+// cover what it should. own is the boot in which it was written, began when that one
+// is taken to have begun, whether it lasts or was followed by others: its corrections
+// came after. ok is false where an end of it is in a boot that is not settled.
+func (q *Queue) dateGap(payload []byte, own int, began int64) (dated []byte, ok bool) {
 	ok = true
 	first, from := true, int64(0) // the first time is where it begins
 	dated = redate(payload, func(ms int64) int64 {
@@ -327,12 +334,12 @@ func (q *Queue) dateGap(payload []byte, present int64) (dated []byte, ok bool) {
 		if first {
 			off = -b.Early
 		}
-		began := b.ended()
-		if i == len(q.boots.list)-1 {
-			began = present
+		then := b.ended()
+		if i == own {
+			then = began
 		}
-		ok = ok && began != 0
-		at := max(began+up+off, from, 1)
+		ok = ok && then != 0
+		at := max(then+up+off, from, 1)
 		first, from = false, at
 		return at
 	}, 0)
