@@ -224,19 +224,19 @@ func (h *health) note(answered bool) {
 	*h += (is - *h) * healthWeight
 }
 
-// refuse takes in that the device refuses to have a frame read, although its
-// profile says that the registers are one block. The block is cut between the
-// frame's items, so that a later frame holds fewer of them; an item that is
-// refused alone is left out for good. It tells whether that was so.
-func (d *device) refuse(f *frame) (alone bool) {
-	low, high := 1<<30, 0 // the registers that items of the frame need
+// cutOf tells where to cut a frame that the device refuses, although its profile says
+// that the registers are one block: the registers from low to high that its items
+// need, and the one to cut before. alone: the items share registers, so that there is
+// no cut between them.
+func (d *device) cutOf(f *frame) (low, high, cut int, alone bool) {
+	low, high = 1<<30, 0
 	for i, s := range d.spans {
 		if f.all.has(i) {
 			low, high = min(low, s.first), max(high, s.last)
 		}
 	}
 	// Cut in the middle, but not through an item.
-	cut, alone := low, true
+	cut, alone = low, true
 	for i, s := range d.spans {
 		if f.all.has(i) && s.first > low && (alone || abs(2*s.first-low-high) < abs(2*cut-low-high)) {
 			if !d.through(s.first) {
@@ -244,6 +244,14 @@ func (d *device) refuse(f *frame) (alone bool) {
 			}
 		}
 	}
+	return low, high, cut, alone
+}
+
+// refuse takes in that the device refuses to have a frame read. The block is cut
+// between the frame's items, so that a later frame holds fewer of them; an item that
+// is refused alone is left out.
+func (d *device) refuse(f *frame) {
+	low, high, cut, alone := d.cutOf(f)
 	b := d.blocks[f.block]
 	left, right := b, b
 	if alone {
@@ -253,7 +261,6 @@ func (d *device) refuse(f *frame) (alone bool) {
 	}
 	d.blocks = append(d.blocks[:f.block:f.block], append([]profile.Block{left, right}, d.blocks[f.block+1:]...)...)
 	d.locate()
-	return alone
 }
 
 // through tells whether an item begins before the register and ends in or
@@ -269,12 +276,14 @@ func (d *device) through(register int) bool {
 
 func abs(x int) int { return max(x, -x) }
 
-// locate finds the items in the blocks anew.
+// locate finds the items in the blocks anew. A frame that waits to be repeated is of
+// the blocks before; what it is for is due still.
 func (d *device) locate() {
 	items := make([]profile.Item, len(d.items))
 	for i := range d.items {
 		items[i] = d.items[i].Item
 	}
+	d.pending, d.tries = nil, 0
 	d.spans = spans(items, d.blocks)
 	d.plans = nil
 	if d.read == nil {

@@ -30,30 +30,34 @@ func newRefusals() refusals {
 	return refusals{rows: map[frameKey]int{}, items: map[int]int{}}
 }
 
-// refused takes in that a device will not have a frame read. It counts when the
-// device has refused it several times in a row: a module that starts refuses
-// everything, and a disturbed one anything.
+// refused takes in that a device will not have a frame read. A frame that was never
+// served is cut, until single items are refused. That counts when the device has
+// refused it several times in a row: a module that starts refuses everything, and a
+// disturbed one anything.
 func (b *Bus) refused(d *device, f *frame, err error, now time.Time) {
 	d.pending, d.tries = nil, 0
 	if b.otherFunction(d, f, err) {
 		return
 	}
 	d.refusedNow(f.items)
-	k := f.key()
+	k, served := f.key(), d.servedLately(f.items, now)
+	_, _, _, alone := d.cutOf(f)
+	if !served && !alone {
+		d.refuse(f)
+		b.reserve(d)
+		return // what was due is due still, in smaller frames
+	}
 	if d.refusals.rows[k]++; d.refusals.rows[k] < refusalsCount {
 		return // asked for again at once
 	}
-	if d.servedLately(f.items, now) {
+	if served {
 		d.refusals.rows[k] = refusalsCount - 1 // one more in the next slot is enough
 		b.giveUp(d, f.items)
 		return
 	}
 	delete(d.refusals.rows, k)
-	alone := d.refuse(f)
+	d.refuse(f)
 	b.reserve(d)
-	if !alone {
-		return // what was due is due still, in smaller frames
-	}
 	var points []string
 	for i := range d.items {
 		if f.items.has(i) && d.items[i].series >= 0 {
@@ -129,7 +133,12 @@ func (b *Bus) askRefusedAgain(now time.Time) {
 			continue
 		}
 		d.refusals.again = time.Time{}
-		d.restore()
+		if d.geni != nil {
+			d.restore()
+			continue
+		}
+		d.offerRefused()
+		b.reserve(d)
 	}
 }
 
@@ -156,6 +165,32 @@ func (b *Bus) accepted(d *device, f *frame) {
 	b.mu.Lock()
 	d.refusedPoints, d.refusedSince = 0, time.Time{}
 	b.mu.Unlock()
+}
+
+// offerRefused has the registers that the device refuses asked for again, each item
+// in a block of its own: what the device has is read as before meanwhile.
+func (d *device) offerRefused() {
+	var holes []profile.Block
+	for i, s := range d.spans {
+		at := slices.IndexFunc(d.Profile.Blocks, func(b profile.Block) bool { return b.Contains(s.first, s.last) })
+		if !d.lacks(i) || at < 0 {
+			continue
+		}
+		hole := d.Profile.Blocks[at]
+		hole.First, hole.Last = s.first, s.last
+		for k := 0; k < len(holes); { // items that share registers are in one
+			if h := holes[k]; h.First <= hole.Last && hole.First <= h.Last {
+				hole.First, hole.Last = min(h.First, hole.First), max(h.Last, hole.Last)
+				holes = slices.Delete(holes, k, k+1)
+				k = 0
+				continue
+			}
+			k++
+		}
+		holes = append(holes, hole)
+	}
+	d.blocks = append(d.blocks, holes...)
+	d.locate()
 }
 
 // restore puts back what the device was found not to have. A frame that waits to be
