@@ -31,6 +31,8 @@ var models = []model{
 	{"booster", rtu.Booster, rtu.Identity{Family: 21, Type: 1, Version: 1}, &geni.MultiE, physics.Multistage, 3},
 	// A borehole pump on a solar drive, which has a register map of its own.
 	{"solar", rtu.Solar, rtu.Identity{}, nil, physics.Borehole, 1},
+	// A pump on a drive of a made-up make: docs/families/example-ksb-like.yaml.
+	{"drive", rtu.Drive, rtu.Identity{}, nil, physics.Borehole, 1},
 	// Circulators of earlier generations, and a motor's protection.
 	{"magna", "", rtu.Identity{}, &geni.Magna, physics.Circulator, 1},
 	{"upe", "", rtu.Identity{}, &geni.UPE, physics.Circulator, 1},
@@ -38,8 +40,8 @@ var models = []model{
 	{"mp204", "", rtu.Identity{}, &geni.MP204, physics.Multistage, 1},
 }
 
-// Models are the names of the models that a line can have. solar is on Modbus
-// only; magna, upe, upe3 and mp204 are on GENIbus only.
+// Models are the names of the models that a line can have. solar and drive are on
+// Modbus only; magna, upe, upe3 and mp204 are on GENIbus only.
 func Models() (names []string) {
 	for _, m := range models {
 		names = append(names, m.name)

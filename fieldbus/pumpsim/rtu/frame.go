@@ -4,10 +4,14 @@ import "encoding/binary"
 
 // Function codes that units know, and the bit that marks an exception.
 const (
+	readCoils      = 1
+	readDiscretes  = 2
 	readHolding    = 3
 	readInput      = 4
+	writeCoil      = 5
 	writeRegister  = 6
 	diagnostics    = 8
+	writeCoils     = 15
 	writeRegisters = 16
 	refused        = 0x80
 )

@@ -66,6 +66,7 @@ const (
 	Magna   Map = "magna"   // MAGNA3
 	Booster Map = "booster" // several pumps behind one module
 	Solar   Map = "solar"   // RSI solar drive
+	Drive   Map = "drive"   // a drive of a made-up make, with floats and coils
 )
 
 // Identity is what a module tells about the product it sits in.
@@ -75,9 +76,14 @@ type Identity struct{ Family, Type, Version uint16 }
 func New(address byte, kind Map, id Identity, plant *physics.Plant, now time.Time) *Unit {
 	u := &Unit{address: address, plant: plant, began: now, told: now}
 	u.Advance(now)
-	if kind == Solar {
+	switch kind {
+	case Solar:
 		u.regs = &solar{u: u}
-	} else {
+	case Drive:
+		d := &drive{u: u}
+		d.coils[0] = plant.Bus().On
+		u.regs = d
+	default:
 		u.regs = newModule(u, kind, id)
 	}
 	return u
@@ -146,6 +152,12 @@ func (u *Unit) Answer(frame []byte, now time.Time) (Answer, bool) {
 		reply = u.writeMany(&a, data)
 	case diagnostics:
 		reply = u.diagnose(&a, data)
+	case readCoils, readDiscretes, writeCoil, writeCoils:
+		if d, ok := u.regs.(*drive); ok {
+			reply = d.answerBits(&a, data)
+		} else {
+			a.Exception = IllegalFunction
+		}
 	default:
 		a.Exception = IllegalFunction
 	}
