@@ -148,13 +148,19 @@ func complete(issued, authorities []*x509.Certificate, roots *x509.CertPool, key
 // refused tells whether the authority has turned the gateway away as who it is.
 func refused(err error) bool {
 	var remote *net.OpError
-	return keyRefused(err) || errors.As(err, &remote) && remote.Op == "remote error"
+	var e *est.Error
+	if errors.As(err, &e) {
+		return e.Status >= 400 && e.Status < 500 && e.Status != http.StatusRequestTimeout && e.Status != http.StatusTooManyRequests
+	}
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
-// keyRefused tells whether the authority has read a request and refused it.
+// keyRefused tells whether the authority may have refused a request for its key: it
+// has read it, and says that it is not allowed (403) or no good (400). A path that is
+// not there or a service that wants something else says nothing about a key.
 func keyRefused(err error) bool {
 	var e *est.Error
-	return errors.As(err, &e) && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusRequestTimeout && e.Status != http.StatusTooManyRequests
+	return errors.As(err, &e) && (e.Status == http.StatusForbidden || e.Status == http.StatusBadRequest)
 }
 
 func retryAfter(err error) time.Duration {

@@ -303,8 +303,10 @@ func (o *Identity) attempt(ctx context.Context, do step, why string) {
 	before := o.chosen()
 	h, whole := calm, time.Duration(0)
 	switch {
-	case do == enrol && err == nil, do == enrol && refused(err):
-		h = unwelcome // what was issued is worth something once a session is good
+	case do == enrol && err == nil:
+		h = fruitless // what was issued is worth something once a session is good
+	case do == enrol && refused(err):
+		h = unwelcome
 	case do == enrol:
 		h = pressing
 	default:

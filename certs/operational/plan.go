@@ -82,9 +82,11 @@ const (
 	// pressing: the gateway is out of service until then, and perhaps somebody
 	// stands in front of it.
 	pressing
-	// unwelcome: the authority has refused, or what it gave does not help. Whoever
-	// can change that is not here.
+	// unwelcome: the authority has refused. Whoever can change that is not here.
 	unwelcome
+	// fruitless: the authority gives, and what it gave before did not help. Another
+	// certificate helps no more; a session that is let in ends it at once.
+	fruitless
 )
 
 // pace says when the next attempt may be made, by the machine's own clock, which
@@ -102,6 +104,7 @@ var bounds = map[haste]struct{ least, most time.Duration }{
 	calm:      {2 * time.Hour, 24 * time.Hour},
 	pressing:  {time.Second, 5 * time.Minute},
 	unwelcome: {time.Minute, time.Hour},
+	fruitless: {time.Minute, 24 * time.Hour},
 }
 
 // attempted notes an attempt at now. whole is the certificate's whole life, after
@@ -111,10 +114,11 @@ func (p *pace) attempted(now time.Time, h haste, whole, after time.Duration) {
 	if h == calm {
 		least, most = min(least, whole/50), min(most, whole/10)
 	}
-	interval := most
-	if p.failures < 30 && least<<p.failures < most {
-		interval = least << p.failures
+	interval := least
+	for n := 0; n < p.failures && interval < most; n++ {
+		interval = min(2*interval, most) // a shift by all failures would overflow
 	}
+	interval = min(interval, most)
 	p.failures++
 	// The half that is certain keeps attempts apart; the rest spreads a fleet.
 	p.until = now.Add(after + interval/2 + time.Duration(p.rand()*float64(interval/2)))
