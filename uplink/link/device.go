@@ -99,10 +99,22 @@ func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, e
 	if errors.As(err, &lookup) && d.resolver != nil {
 		lookup.Server = "the name servers of " + d.cfg.Device // it names the machine's, which were not asked
 	}
-	if err != nil || d.cfg.Device != "" {
-		return c, err
+	if err != nil {
+		return nil, explain(err)
+	}
+	if d.cfg.Device != "" {
+		return c, nil
 	}
 	return &counted{c, &d.own}, nil
+}
+
+// explain says why a name of the multicast kind is not found.
+func explain(err error) error {
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) && strings.HasSuffix(strings.ToLower(strings.TrimSuffix(lookup.Name, ".")), ".local") {
+		return fmt.Errorf("%w; names in .local are looked up at name servers only, which seldom know them: use the address, or a name that the network's DNS knows", err)
+	}
+	return err
 }
 
 // counted counts what the kernel does not count for us alone.
