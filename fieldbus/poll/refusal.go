@@ -8,8 +8,8 @@ import (
 )
 
 // When a device is asked again for what it refused: soon after it first did, then
-// less and less often. What it has served before it has, so that it is asked for
-// that in each slot for servedLately, and at refusalSoon on GENIbus.
+// less and less often. What it has served before it has: for servedLately it is asked
+// for that in each slot on Modbus, and after refusalSoon on GENIbus.
 const (
 	refusalSoon  = 5 * time.Second
 	refusalFirst = 10 * time.Second
