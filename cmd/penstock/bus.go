@@ -23,7 +23,7 @@ var busCommands = []cli.Command{
 	{Name: "address", Args: "OLD NEW", Help: "give a GENIbus unit another address\n\n" +
 		"Addresses are 32 to 231: the number on the pump's display and 31; 231 is the factory's.\n" +
 		"Nobody may have the new one, and the unit is asked at it before this is called done.", Setup: setAddress},
-	{Name: "read", Args: "REGISTER [COUNT]", Help: "read holding or input registers of a device\n\n" +
+	{Name: "read", Args: "REGISTER [COUNT]", Help: "read registers, coils or inputs of a device\n\n" +
 		"REGISTER is the number as documents print it: 304 is speed.", Setup: read},
 	{Name: "write", Args: "COMMAND [VALUE] | REGISTER VALUE", Help: "ask a pump for a change, and see that it follows\n\n" +
 		"COMMAND is one of the pump's family: setpoint 55, running off, control_mode \"constant\n" +
@@ -106,10 +106,10 @@ func setAddress(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error
 func read(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 	line := lineFlags(fs)
 	address := fs.Int("address", 1, "the device's address, 1 to 247")
-	function := fs.Int("function", 0, "3 reads holding registers, 4 input registers (default: 3, and 4 where the device does not know 3)")
+	function := fs.Int("function", 0, "1 reads coils, 2 discrete inputs, 3 holding registers, 4 input registers (default: 3, and 4 where the device does not know 3)")
 	return func(ctx context.Context, env cli.Env, args []string) error {
-		if *function != 0 && *function != 3 && *function != 4 {
-			return cli.Usagef("-function %d; allowed: 3, 4", *function)
+		if *function < 0 || *function > 4 {
+			return cli.Usagef("-function %d; allowed: 1, 2, 3, 4", *function)
 		}
 		o, err := line()
 		if err != nil {

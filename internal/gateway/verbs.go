@@ -62,7 +62,7 @@ func (o LineOptions) open() (*fieldbus.Line, *modbus.Master, error) {
 const attempts = 3
 
 // Read reads registers by their printed numbers and writes a line for each.
-// function is 3 or 4; 0 is 3, and 4 where the device does not know 3.
+// function is 1 to 4; 0 is 3, and 4 where the device does not know 3.
 func Read(ctx context.Context, o LineOptions, address, function, register, count int, w io.Writer) error {
 	line, master, err := o.open()
 	if err != nil {
@@ -81,7 +81,12 @@ func Read(ctx context.Context, o LineOptions, address, function, register, count
 
 func read(ctx context.Context, line *fieldbus.Line, master *modbus.Master, address, function, register int, values []uint16) error {
 	r := modbus.Request{Address: byte(address), Functions: modbus.Holding, Start: uint16(register - 1), Count: len(values), Attempts: attempts}
-	if function == 4 {
+	switch function {
+	case 1:
+		r.Functions = modbus.Coils
+	case 2:
+		r.Functions = modbus.Discretes
+	case 4:
 		r.Functions = modbus.Input
 	}
 	_, err := master.Read(ctx, r, values)

@@ -71,6 +71,21 @@ func TestAWriteIsDoneOnceItIsReadBack(t *testing.T) {
 	}
 }
 
+func TestReadTakesCoilsAndInputs(t *testing.T) {
+	for function := 1; function <= 2; function++ {
+		line, master := lineInMemory(t, func(q []byte) [][]byte {
+			if int(q[1]) != function {
+				return nil
+			}
+			return [][]byte{seal([]byte{q[0], q[1], 1, 0b101})}
+		})
+		var bits [3]uint16
+		if err := read(t.Context(), line, master, 1, function, 5, bits[:]); err != nil || bits != [3]uint16{1, 0, 1} {
+			t.Errorf("function %d: %v, %v", function, err, bits)
+		}
+	}
+}
+
 func TestReadTakesFunction4WhereTheDeviceDoesNotKnow3(t *testing.T) {
 	line, master := lineInMemory(t, func(q []byte) [][]byte {
 		if q[1] != 4 {
