@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unsafe"
 
 	"go.bug.st/serial"
@@ -42,6 +43,38 @@ type serialPort struct {
 	serial.Port
 	second  int
 	remarks []string
+	timeout time.Duration // of Read
+	set     time.Duration // the time-out that Port has
+}
+
+// SetReadTimeout bounds the Reads that follow.
+func (p *serialPort) SetReadTimeout(d time.Duration) error {
+	p.timeout = d
+	return nil
+}
+
+// Read waits for bytes for a short while by itself, which is cheaper, and leaves
+// what is left of a longer wait, and every error, to the library.
+func (p *serialPort) Read(b []byte) (int, error) {
+	wait := p.timeout
+	if wait == 0 || readable(p.second, wait) {
+		n, err := unix.Read(p.second, b)
+		if n > 0 {
+			return n, nil
+		}
+		if wait = 0; errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			return 0, nil
+		}
+	} else if wait -= heldMost; wait <= 0 {
+		return 0, nil
+	}
+	if p.set != wait {
+		if err := p.Port.SetReadTimeout(wait); err != nil {
+			return 0, err
+		}
+		p.set = wait
+	}
+	return p.Port.Read(b)
 }
 
 // Open opens the port at path. A byte with a wrong parity bit is delivered as
@@ -55,7 +88,7 @@ func (s Serial) Open(path string, mode Mode) (Port, error) {
 	if err != nil {
 		return nil, portError(path, err, ErrMissing)
 	}
-	p := &serialPort{second: second}
+	p := &serialPort{second: second, set: serial.NoTimeout}
 	// TIOCEXCL does not keep root out, nor a program that came before it. The
 	// lock does, for every program that asks for it.
 	if err := unix.Flock(second, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {

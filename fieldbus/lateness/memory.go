@@ -84,8 +84,10 @@ type Memory struct {
 func New(limits Limits) *Memory {
 	m := &Memory{learned: Learned{Late: limits.QuietLeast / 2}} // until the device is known
 	m.SetLimits(limits)
-	room := make([]Asked, remembered)
+	const usual = 16 // bytes of a request
+	room, requests := make([]Asked, remembered), make([]byte, remembered*usual)
 	for i := range room {
+		room[i].Request = requests[i*usual : i*usual : (i+1)*usual]
 		m.free = append(m.free, &room[i])
 	}
 	m.past = make([]*Asked, 0, remembered)

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -333,6 +334,8 @@ func start(f func()) <-chan struct{} {
 
 // poll runs the buses until ctx ends.
 func (g *Gateway) poll(ctx context.Context) {
+	// A bus that waits for bytes keeps its processor slot (fieldbus, wait_linux.go).
+	runtime.GOMAXPROCS(runtime.NumCPU() + len(g.buses))
 	var wg sync.WaitGroup
 	for i, bus := range g.buses {
 		wg.Go(func() {
