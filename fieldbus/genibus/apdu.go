@@ -121,12 +121,9 @@ func AppendSet(pdu []byte, class Class, data ...byte) []byte {
 var errPDU = errors.New("genibus: the APDUs do not add up to the PDU")
 
 // Next takes the first APDU off a PDU. At the PDU's end ok is false and err nil.
-// A Request-for-Service byte, which only masters among themselves use, is
-// skipped.
+// The PDU is one that the Decoder has handed out, or one that was built here:
+// neither holds a Request-for-Service byte.
 func Next(pdu []byte) (a APDU, rest []byte, ok bool, err error) {
-	for len(pdu) > 0 && pdu[0]&0xF0 == 0x80 {
-		pdu = pdu[1:]
-	}
 	if len(pdu) == 0 {
 		return APDU{}, nil, false, nil
 	}
@@ -140,15 +137,25 @@ func Next(pdu []byte) (a APDU, rest []byte, ok bool, err error) {
 	return APDU{Class(pdu[0]), pdu[1] >> 6, pdu[2:n:n]}, pdu[n:], true, nil
 }
 
-// sound tells whether a PDU consists of whole APDUs.
-func sound(pdu []byte) bool {
-	for {
-		_, rest, ok, err := Next(pdu)
-		if err != nil || !ok {
-			return err == nil
+// whole takes the Request-for-Service bytes out of a PDU as it came, in place, and
+// tells whether the rest consists of whole APDUs. Such a byte (0x80 to 0x8F) may
+// stand wherever an APDU may begin; only masters among themselves use it. Taking it
+// out here keeps the place of every value in a PDU independent of it.
+func whole(pdu []byte) ([]byte, bool) {
+	n := 0 // pdu[:n] is what stays
+	for rest := pdu; len(rest) > 0; {
+		if rest[0]&0xF0 == 0x80 {
+			rest = rest[1:]
+			continue
 		}
-		pdu = rest
+		_, more, _, err := Next(rest)
+		if err != nil {
+			return nil, false
+		}
+		n += copy(pdu[n:], rest[:len(rest)-len(more)])
+		rest = more
 	}
+	return pdu[:n:n], true
 }
 
 // ReplySize is the most that the PDU of a reply to a request's PDU can hold. An

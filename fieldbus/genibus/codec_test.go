@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -136,14 +137,15 @@ func TestMalformedTelegramsAreCountedByKindAndGiveNothing(t *testing.T) {
 		bytes []byte
 		want  Malformed
 	}{
-		"noise":                   {[]byte{1, 2, 3}, Malformed{Noise: 3}},
-		"length below two":        {[]byte{0x24, 1, 0x10}, Malformed{Length: 1, Noise: 2}},
-		"wrong checksum":          {bad, Malformed{Checksum: 1, Noise: uint64(len(bad) - 1)}},
-		"cut":                     {sound[:6], Malformed{Cut: 1, Noise: 5}},
-		"an APDU beyond the end":  {Telegram{DataReply, 1, 32, []byte{2, 5, 1}}.Append(nil), Malformed{PDU: 1}},
-		"half an APDU head":       {Telegram{DataReply, 1, 32, []byte{2}}.Append(nil), Malformed{PDU: 1}},
-		"a class above fifteen":   {Telegram{DataReply, 1, 32, []byte{0x12, 0}}.Append(nil), Malformed{PDU: 1}},
-		"a start byte at the end": {[]byte{0x24}, Malformed{Cut: 1}},
+		"noise":                  {[]byte{1, 2, 3}, Malformed{Noise: 3}},
+		"length below two":       {[]byte{0x24, 1, 0x10}, Malformed{Length: 1, Noise: 2}},
+		"wrong checksum":         {bad, Malformed{Checksum: 1, Noise: uint64(len(bad) - 1)}},
+		"cut":                    {sound[:6], Malformed{Cut: 1, Noise: 5}},
+		"an APDU beyond the end": {Telegram{DataReply, 1, 32, []byte{2, 5, 1}}.Append(nil), Malformed{PDU: 1}},
+		"half an APDU head":      {Telegram{DataReply, 1, 32, []byte{2}}.Append(nil), Malformed{PDU: 1}},
+		"half a head after a request for service": {Telegram{DataReply, 1, 32, []byte{0x80, 2}}.Append(nil), Malformed{PDU: 1}},
+		"a class above fifteen":                   {Telegram{DataReply, 1, 32, []byte{0x12, 0}}.Append(nil), Malformed{PDU: 1}},
+		"a start byte at the end":                 {[]byte{0x24}, Malformed{Cut: 1}},
 	} {
 		var d Decoder
 		d.Feed(tc.bytes)
@@ -180,14 +182,25 @@ func TestATelegramBehindABrokenOneIsFoundAfterSilence(t *testing.T) {
 	}
 }
 
-func TestRequestForServiceIsSkipped(t *testing.T) {
-	pdu := append([]byte{0x83}, AppendGet(nil, Measured, 1)...)
-	a, rest, ok, err := Next(append(pdu, 0x80))
-	if err != nil || !ok || a.Class != Measured || len(a.Data) != 1 {
-		t.Fatalf("got %+v, %v, %v", a, ok, err)
+func TestARequestForServiceByteMovesNoValue(t *testing.T) {
+	apdus := [][]byte{
+		APDU{Measured, byte(OK), []byte{0x80, 2, 0x8F}}.Append(nil), // values that look like one
+		APDU{Configuration, byte(UnknownID), []byte{46}}.Append(nil),
+		APDU{Measured16, byte(OK), []byte{1, 2}}.Append(nil),
 	}
-	if _, _, ok, err := Next(rest); ok || err != nil {
-		t.Errorf("the byte at the end: %v, %v", ok, err)
+	plain := bytes.Join(apdus, nil)
+	for _, service := range [][]byte{{0x80}, {0x81}, {0x8F}, {0x80, 0x83}} {
+		for place := range len(apdus) + 1 {
+			with := slices.Concat(bytes.Join(apdus[:place], nil), service, bytes.Join(apdus[place:], nil))
+			var d Decoder
+			d.Feed(append(Telegram{DataReply, 1, 32, with}.Append(nil), Telegram{DataReply, 1, 33, plain}.Append(nil)...))
+			for _, from := range []byte{32, 33} {
+				got, ok := d.Next()
+				if !ok || got.From != from || !bytes.Equal(got.PDU, plain) {
+					t.Errorf("% X before APDU %d: device %d: got %+v, %v; want the PDU % X", service, place+1, from, got, ok, plain)
+				}
+			}
+		}
 	}
 }
 

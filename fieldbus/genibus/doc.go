@@ -44,7 +44,8 @@
 // acknowledge in the operation's place: OK and the values, class unknown, ID
 // unknown and the first such ID, or operation illegal. An answer carries values
 // and no IDs: only its position and count tie a value to its item. See Next and
-// Match.
+// Match. A device that could be a master itself may put a Request-for-Service byte
+// (0x80 to 0x8F) where an APDU may begin; Decoder takes it out.
 //
 // Each device has a buffer, 70 bytes or more (class 0, item 2), and telegrams in
 // both directions must fit, so that a request is packed with its answer in

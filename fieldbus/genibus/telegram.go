@@ -58,7 +58,7 @@ const (
 type Telegram struct {
 	Start    Start
 	To, From byte
-	PDU      []byte // APDUs; may be empty
+	PDU      []byte // whole APDUs; may be empty
 }
 
 // Size is the telegram's length on the wire.
@@ -137,7 +137,7 @@ func (d *Decoder) Missing() int {
 // Reset forgets what has come, without counting it.
 func (d *Decoder) Reset() { d.n, d.from, d.settled = 0, 0, 0 }
 
-// Next returns the next sound telegram, valid until Next, Feed, Silence or Reset
+// Next returns the next sound telegram, without its Request-for-Service bytes, valid until Next, Feed, Silence or Reset
 // is called. It returns false when more bytes have to come first.
 func (d *Decoder) Next() (Telegram, bool) {
 	d.settle()
@@ -165,14 +165,14 @@ func (d *Decoder) Next() (Telegram, bool) {
 			d.from++ // the telegram may begin within what seemed to be one
 			continue
 		}
-		t := Telegram{Start: Start(b[0]), To: b[2], From: b[3], PDU: b[4 : size-2 : size-2]}
-		if !sound(t.PDU) {
+		pdu, ok := whole(b[4 : size-2])
+		if !ok {
 			d.Malformed.PDU++
 			d.from += size
 			continue
 		}
 		d.settled = size
-		return t, true
+		return Telegram{Start: Start(b[0]), To: b[2], From: b[3], PDU: pdu}, true
 	}
 	return Telegram{}, false
 }
