@@ -47,7 +47,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	log := cfg.Log.With("role", "auth")
 	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
 		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: cfg.Clock, Log: log}), Roots: ca, Clock: cfg.Clock, Log: log})
-	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), log, nil)
+	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), pki.DefaultLimits, log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")
 	// A factory identity opens enrolment and updates, and nothing else.
@@ -78,22 +78,35 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	if err != nil {
 		return nil, err
 	}
-	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, cfg.Clock.Now), log, pages.Close)
+	webServer := httpRole(pages, pki.ForBrowsers(certs["web"].Certificate, cfg.Clock.Now), browserLimits(), log, pages.Close)
 
 	return []role{{"auth service", authServer}, {"endpoint", mqttServer}, {"web page", webServer}}, nil
 }
 
+// browserLimits are those of a listener whose peers show no certificate: an
+// address is all that is known of them, and people of one office share one.
+func browserLimits() pki.Limits {
+	l := pki.DefaultLimits
+	l.PerAddress = 128
+	return l
+}
+
+// responseTime is how long a whole response may take to be taken; a stream of
+// events sets a deadline for each event instead.
+const responseTime = time.Minute
+
 // httpRole serves a handler over TLS until ctx ends, and then lets requests
 // finish that are under way. ending, if any, is called before that.
-func httpRole(h http.Handler, config *tls.Config, log *slog.Logger, ending func()) func(context.Context, net.Listener) error {
+func httpRole(h http.Handler, config *tls.Config, limits pki.Limits, log *slog.Logger, ending func()) func(context.Context, net.Listener) error {
 	return func(ctx context.Context, plain net.Listener) error {
-		l := pki.Secure(plain, config, pki.DefaultLimits, func(from net.Addr, err error) {
+		l := pki.Secure(plain, config, limits, func(from net.Addr, err error) {
 			log.Info("a connection was refused", "remote", from.String(), "why", pki.Explain(err), "err", err)
 		})
 		server := &http.Server{
 			Handler:           h,
 			ReadHeaderTimeout: 10 * time.Second,
 			ReadTimeout:       30 * time.Second,
+			WriteTimeout:      responseTime,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // of single connections

@@ -144,7 +144,8 @@ func New(cfg Config) (*Endpoint, error) {
 // Serve accepts gateways on a plain listener until ctx ends, then closes every
 // connection; commits in flight are finished first.
 func (e *Endpoint) Serve(ctx context.Context, plain net.Listener) error {
-	limits := pki.Limits{Handshake: handshakeTime, Conns: e.cfg.MaxClients, PerSecond: pki.DefaultLimits.PerSecond}
+	limits := pki.DefaultLimits
+	limits.Handshake, limits.Conns, limits.PerAddress = handshakeTime, e.cfg.MaxClients, max(1, e.cfg.MaxClients/4)
 	l := pki.Secure(plain, e.cfg.TLS, limits, func(from net.Addr, err error) {
 		e.stats.refused.Add(1)
 		e.cfg.Log.Info("a connection was refused", "remote", from.String(), "why", pki.Explain(err), "err", err)

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -15,11 +16,22 @@ type Limits struct {
 	Handshake time.Duration // that a peer may take to prove who it is
 	Conns     int           // at a time, those in their handshake included; more wait in the kernel
 	PerSecond int           // handshakes that are begun, after as many at once; 0: any number
+	// PerAddress is how many connections one address may have that no certificate
+	// names: in their handshake, and on a listener for browsers all of them. An
+	// address is an IPv4 address or an IPv6 network of 64 bits. 0: any number.
+	PerAddress int
+	// PerCertificate is how many connections one certificate may have; the oldest is
+	// closed for one more. 0: any number.
+	PerCertificate int
+	// Stall is how long a peer may take nothing of what is written to it; 0: for ever.
+	Stall time.Duration
 }
 
 // DefaultLimits suit a small machine: a handshake with certificates on both sides
 // costs it about a millisecond, so a flood takes half of a core and no more.
-var DefaultLimits = Limits{Handshake: 10 * time.Second, Conns: 4096, PerSecond: 500}
+// Nobody who has not said who he is has more than a quarter of the places.
+var DefaultLimits = Limits{Handshake: 10 * time.Second, Conns: 4096, PerSecond: 500,
+	PerAddress: 1024, PerCertificate: 16, Stall: 30 * time.Second}
 
 // Listener hands out connections whose handshake is done: nothing of a peer that
 // was refused, or is slow to say who it is, reaches the server behind it.
@@ -30,7 +42,8 @@ type Listener struct {
 	refused func(from net.Addr, err error)
 
 	ready  chan *tls.Conn
-	places chan struct{} // holds an item for each open connection
+	all    chan struct{} // holds an item for each open connection
+	places *places
 	ctx    context.Context
 	stop   context.CancelFunc
 	work   sync.WaitGroup
@@ -42,7 +55,7 @@ type Listener struct {
 // in is told to refused, from any goroutine; Explain puts the error in words.
 func Secure(inner net.Listener, config *tls.Config, limits Limits, refused func(from net.Addr, err error)) *Listener {
 	l := &Listener{inner: inner, config: config, limits: limits, refused: refused,
-		ready: make(chan *tls.Conn), places: make(chan struct{}, limits.Conns)}
+		ready: make(chan *tls.Conn), all: make(chan struct{}, limits.Conns), places: newPlaces(limits)}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	go l.run()
 	return l
@@ -53,17 +66,14 @@ func (l *Listener) run() {
 	pace := pace{perSecond: float64(l.limits.PerSecond), tokens: float64(l.limits.PerSecond), last: l.config.Time()}
 	for {
 		select {
-		case l.places <- struct{}{}:
+		case l.all <- struct{}{}:
 		case <-l.ctx.Done():
-		}
-		if l.limits.PerSecond > 0 {
-			l.wait(pace.take(l.config.Time()))
 		}
 		raw, err := l.inner.Accept()
 		if err != nil {
 			var temporary interface{ Temporary() bool }
 			if errors.As(err, &temporary) && temporary.Temporary() && l.ctx.Err() == nil { // too many open files, say
-				<-l.places
+				<-l.all
 				l.refused(l.inner.Addr(), err)
 				l.wait(100 * time.Millisecond)
 				continue
@@ -71,7 +81,18 @@ func (l *Listener) run() {
 			l.fail = err
 			break
 		}
-		l.work.Go(func() { l.admit(&placed{Conn: raw, places: l.places}) })
+		if ok, tell := l.places.enter(raw.RemoteAddr()); !ok {
+			<-l.all
+			if tell {
+				l.refused(raw.RemoteAddr(), errCrowd)
+			}
+			raw.Close()
+			continue
+		}
+		if l.limits.PerSecond > 0 {
+			l.wait(pace.take(l.config.Time()))
+		}
+		l.work.Go(func() { l.admit(&placed{Conn: raw, all: l.all, places: l.places}) })
 	}
 	l.stop()
 	l.work.Wait()
@@ -118,6 +139,7 @@ func (l *Listener) admit(raw *placed) {
 		l.letRead(raw)
 		return
 	}
+	l.places.identify(raw, c.ConnectionState())
 	select {
 	case l.ready <- c:
 	case <-l.ctx.Done():
@@ -161,14 +183,23 @@ func (l *Listener) Close() error {
 // Addr is where it listens.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// placed gives its place back when it is closed.
+// placed gives its places back when it is closed.
 type placed struct {
 	net.Conn
-	places chan struct{}
+	all    <-chan struct{}
+	places *places
 	once   sync.Once
+
+	// Guarded by places.mu.
+	left        bool              // it is closed
+	named       bool              // it counts against its certificate, not its address
+	certificate [sha256.Size]byte // hash of that certificate
 }
 
 func (p *placed) Close() error {
-	p.once.Do(func() { <-p.places })
+	p.once.Do(func() {
+		p.places.leave(p)
+		<-p.all
+	})
 	return p.Conn.Close()
 }
