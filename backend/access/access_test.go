@@ -67,7 +67,7 @@ func TestOnlyTheRightPasswordSignsIn(t *testing.T) {
 		{email, strings.Repeat("x", 1000), false},
 		{"", "", false},
 	} {
-		u, err := a.Verify(ctx, tc.email, tc.password, here)
+		u, err := a.Verify(ctx, tc.email, tc.password, access.Origin{Addr: here})
 		if tc.ok && (err != nil || u.Email != email || u.Role != access.Viewer) {
 			t.Errorf("%q, %q: %+v, %v", tc.email, tc.password, u, err)
 		}
@@ -128,13 +128,13 @@ func TestTooManyAttemptsAreRefusedWithTheRightPasswordToo(t *testing.T) {
 		// From ever other addresses: the account's own limit holds.
 		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}) }
 		for i := range 10 {
-			if _, err := a.Verify(t.Context(), email, "a wrong password", addr(i)); !errors.Is(err, access.ErrRefused) {
+			if _, err := a.Verify(t.Context(), email, "a wrong password", access.Origin{Addr: addr(i)}); !errors.Is(err, access.ErrRefused) {
 				t.Fatal(err)
 			}
 		}
 		looked := s.lookups
 		for i := range 5 {
-			if _, err := a.Verify(t.Context(), email, password, addr(100+i)); !errors.Is(err, access.ErrRefused) {
+			if _, err := a.Verify(t.Context(), email, password, access.Origin{Addr: addr(100 + i)}); !errors.Is(err, access.ErrRefused) {
 				t.Fatalf("attempt beyond the limit: %v", err)
 			}
 		}
@@ -142,7 +142,7 @@ func TestTooManyAttemptsAreRefusedWithTheRightPasswordToo(t *testing.T) {
 			t.Error("a refused attempt was looked up: its time tells that it was")
 		}
 		time.Sleep(time.Minute)
-		if _, err := a.Verify(t.Context(), email, password, here); err != nil {
+		if _, err := a.Verify(t.Context(), email, password, access.Origin{Addr: here}); err != nil {
 			t.Errorf("a minute later: %v", err)
 		}
 	})
@@ -157,22 +157,22 @@ func TestAnAddressThatTriesManyAccountsIsRefused(t *testing.T) {
 		// One IPv6 customer has a whole network of 64 bits.
 		for i := range 30 {
 			from := netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))
-			if _, err := a.Verify(t.Context(), fmt.Sprintf("user%d@example.org", i), "a wrong password", from); !errors.Is(err, access.ErrRefused) {
+			if _, err := a.Verify(t.Context(), fmt.Sprintf("user%d@example.org", i), "a wrong password", access.Origin{Addr: from}); !errors.Is(err, access.ErrRefused) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := a.Verify(t.Context(), email, password, netip.MustParseAddr("2001:db8::ffff")); !errors.Is(err, access.ErrRefused) {
+		if _, err := a.Verify(t.Context(), email, password, access.Origin{Addr: netip.MustParseAddr("2001:db8::ffff")}); !errors.Is(err, access.ErrRefused) {
 			t.Errorf("the 31st attempt of the network: %v", err)
 		}
-		if _, err := a.Verify(t.Context(), email, password, here); err != nil {
+		if _, err := a.Verify(t.Context(), email, password, access.Origin{Addr: here}); err != nil {
 			t.Errorf("somebody elsewhere: %v", err)
 		}
 		// An IPv4 address written as IPv6 is the same address.
 		mapped := netip.MustParseAddr("::ffff:203.0.113.9")
 		for range 30 {
-			a.Verify(t.Context(), "x@example.org", "a wrong password", mapped)
+			a.Verify(t.Context(), "x@example.org", "a wrong password", access.Origin{Addr: mapped})
 		}
-		if _, err := a.Verify(t.Context(), email, password, mapped.Unmap()); !errors.Is(err, access.ErrRefused) {
+		if _, err := a.Verify(t.Context(), email, password, access.Origin{Addr: mapped.Unmap()}); !errors.Is(err, access.ErrRefused) {
 			t.Errorf("the same address in its other form: %v", err)
 		}
 	})
@@ -190,7 +190,7 @@ func TestAnUnknownAddressCostsAHashToo(t *testing.T) {
 	allocated := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
-			if _, err := a.Verify(b.Context(), fmt.Sprintf("%d@example.org", b.N), "x", netip.AddrFrom4([4]byte{10, byte(b.N >> 16), byte(b.N >> 8), byte(b.N)})); !errors.Is(err, access.ErrRefused) {
+			if _, err := a.Verify(b.Context(), fmt.Sprintf("%d@example.org", b.N), "x", access.Origin{Addr: netip.AddrFrom4([4]byte{10, byte(b.N >> 16), byte(b.N >> 8), byte(b.N)})}); !errors.Is(err, access.ErrRefused) {
 				b.Fatal(err)
 			}
 			if b.N > 5 {
@@ -224,7 +224,7 @@ func site(t *testing.T, s accesstest.Store, log *slog.Logger) (*access.Accounts,
 		fmt.Fprint(w, u.Email)
 	})
 	mux.HandleFunc("/in", func(w http.ResponseWriter, r *http.Request) {
-		u, err := a.Verify(r.Context(), email, password, here)
+		u, err := a.Verify(r.Context(), email, password, access.Origin{Addr: here})
 		if err == nil {
 			err = ss.SignIn(r.Context(), u)
 		}
@@ -357,9 +357,9 @@ func TestPasswordsAreInNoLog(t *testing.T) {
 	if _, err := a.Add(t.Context(), email, password, access.Viewer); err != nil {
 		t.Fatal(err)
 	}
-	a.Verify(t.Context(), email, password, here)
-	a.Verify(t.Context(), email, "a wrong password", here)
-	a.Verify(t.Context(), "nobody@example.org", "a wrong password", here)
+	a.Verify(t.Context(), email, password, access.Origin{Addr: here})
+	a.Verify(t.Context(), email, "a wrong password", access.Origin{Addr: here})
+	a.Verify(t.Context(), "nobody@example.org", "a wrong password", access.Origin{Addr: here})
 	if !strings.Contains(log.String(), email) {
 		t.Error("nothing was logged")
 	}

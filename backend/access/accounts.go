@@ -2,12 +2,14 @@ package access
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/mail"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
@@ -41,7 +43,17 @@ type User struct {
 	Email string
 	Role  Role
 
-	generation int64 // of the password, see store.Account
+	generation int64             // of the password, see store.Account
+	deviceKey  [sha256.Size]byte // seals the cookies of the browsers that it is known in
+}
+
+// Origin is where a sign-in comes from.
+type Origin struct {
+	Addr netip.Addr
+	// Device is what DeviceOf found. A browser that has signed in to the account
+	// before has a budget of attempts of its own, so that nobody can lock a person
+	// out by guessing from elsewhere. It still takes the password.
+	Device string
 }
 
 // AccountStore keeps accounts. *store.Store is one.
@@ -67,7 +79,7 @@ type Accounts struct {
 	decoy  string        // hash of a password that nobody has, at the same cost
 	hashes chan struct{} // bounds memory: one slot for each hash that is computed at a time
 
-	byAccount, byAddress *limiter
+	byAccount, byDevice, byAddress, byNetwork *limiter
 }
 
 // NewAccounts keeps its accounts in s. Params may be the zero value for those
@@ -82,7 +94,8 @@ func NewAccounts(s AccountStore, c clock.Clock, log *slog.Logger, p argon2id.Par
 	}
 	return &Accounts{
 		store: s, clock: c, log: log, params: p, decoy: decoy, hashes: make(chan struct{}, 2),
-		byAccount: newLimiter(perAccount), byAddress: newLimiter(perAddress),
+		byAccount: newLimiter(perAccount), byDevice: newLimiter(perDevice),
+		byAddress: newLimiter(perAddress), byNetwork: newLimiter(perNetwork),
 	}, nil
 }
 
@@ -167,19 +180,17 @@ func (a *Accounts) oneOfFew(ctx context.Context, f func() error) error {
 	}
 }
 
-// Verify is the sign-in by password: from is the address that asks. It answers
-// ErrRefused whatever the reason; another error means that the store failed.
-func (a *Accounts) Verify(ctx context.Context, email, password string, from netip.Addr) (User, error) {
+// Verify is the sign-in by password. It answers ErrRefused whatever the reason; another error means that the store failed.
+func (a *Accounts) Verify(ctx context.Context, email, password string, from Origin) (User, error) {
 	now := a.clock.Now()
 	email = strings.ToLower(strings.TrimSpace(email))
 	if len(email) > 254 || len(password) > MaxPassword {
 		return User{}, ErrRefused
 	}
-	// Both are asked, so that an attempt always counts against both.
-	okAddress := a.byAddress.allow(addressKey(from), now)
-	okAccount := a.byAccount.allow(email, now)
-	if !okAddress || !okAccount {
-		a.log.WarnContext(ctx, "sign-in refused: too many attempts", "email", email, "from", from)
+	if allowed, err := a.mayTry(ctx, email, from, now); err != nil {
+		return User{}, err
+	} else if !allowed {
+		a.log.WarnContext(ctx, "sign-in refused: too many attempts", "email", email, "from", from.Addr)
 		return User{}, ErrRefused
 	}
 
@@ -200,11 +211,31 @@ func (a *Accounts) Verify(ctx context.Context, email, password string, from neti
 		return User{}, fmt.Errorf("checking the password of %s: %w", email, err)
 	}
 	if !known || !match {
-		a.log.WarnContext(ctx, "sign-in refused: no such account or wrong password", "email", email, "from", from)
+		a.log.WarnContext(ctx, "sign-in refused: no such account or wrong password", "email", email, "from", from.Addr)
 		return User{}, ErrRefused
 	}
-	a.log.InfoContext(ctx, "signed in", "email", email, "from", from)
+	a.log.InfoContext(ctx, "signed in", "email", email, "from", from.Addr)
 	return userOf(acc), nil
+}
+
+// mayTry counts an attempt, against the browser where it is known to the account,
+// and otherwise against the account. What an address may not do counts against
+// no account: it would only lock its owner out.
+func (a *Accounts) mayTry(ctx context.Context, email string, from Origin, now time.Time) (bool, error) {
+	// Only what looks like our cookie is worth a look at the account.
+	if _, _, _, ours := splitDevice(from.Device); ours && a.byNetwork.allow("device "+networkKey(from.Addr), now) {
+		acc, err := a.store.AccountByEmail(ctx, email)
+		if err != nil && !errors.Is(err, store.ErrNoAccount) {
+			return false, fmt.Errorf("looking up an account: %w", err)
+		}
+		if err == nil {
+			if id, known := knows(userOf(acc), from.Device, now); known {
+				return a.byDevice.allow(id, now), nil
+			}
+		}
+	}
+	return a.byAddress.allow(addressKey(from.Addr), now) && a.byNetwork.allow(networkKey(from.Addr), now) &&
+		a.byAccount.allow(email, now), nil
 }
 
 // User is an account as it is now; store.ErrNoAccount when it is gone.
@@ -217,5 +248,5 @@ func (a *Accounts) User(ctx context.Context, id int64) (User, error) {
 }
 
 func userOf(a store.Account) User {
-	return User{ID: a.ID, Email: a.Email, Role: Role(a.Role), generation: a.Generation}
+	return User{ID: a.ID, Email: a.Email, Role: Role(a.Role), generation: a.Generation, deviceKey: deviceKey(a.Password)}
 }

@@ -8,7 +8,9 @@
 //     parameters that the RFC recommends. An address that has no account costs
 //     the same work as one that has, so an answer's time does not tell which
 //     addresses exist.
-//   - Attempts are limited for each account and for each network address. An
+//   - Attempts are limited for each account and for each network address. A browser
+//     that has signed in to the account before is known by a sealed cookie and has
+//     a budget of its own, so that guesses from elsewhere lock nobody out. An
 //     attempt beyond the limit gets the very answer that a wrong password gets,
 //     even when the password is right: a guesser learns nothing.
 //   - A session gets a new token at sign-in (so a token planted in a browser

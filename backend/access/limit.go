@@ -1,6 +1,7 @@
 package access
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
@@ -16,63 +17,56 @@ type budget struct {
 
 // An account allows some 3000 guesses a day, which a password of MinPassword
 // characters outlives by far, and a person who mistypes is back within seconds.
-// An address may be a whole site behind one router, so it gets more.
+// An address may be a whole site behind one router, so it gets more; and an IPv6
+// network of 48 bits, which a provider may hand to one customer, four times that.
 var (
 	perAccount = budget{burst: 10, every: 30 * time.Second}
+	perDevice  = budget{burst: 10, every: 30 * time.Second}
 	perAddress = budget{burst: 30, every: 5 * time.Second}
+	perNetwork = budget{burst: 4 * 30, every: 5 * time.Second / 4}
 )
 
-// maxKeys bounds what a flood of made-up accounts or addresses can take.
-const maxKeys = 10_000
+// buckets bounds what a flood of made-up accounts or addresses can take. No key is
+// ever forgotten for another: keys share a bucket instead. Which ones do depends on
+// a seed that nobody outside can know.
+const buckets = 1 << 16
 
 // limiter counts attempts by key. An attempt counts whether it succeeds or not.
 type limiter struct {
 	budget budget
+	seed   maphash.Seed
 
 	mu   sync.Mutex
-	keys map[string]*rate.Limiter
+	used map[uint64]*rate.Limiter // guarded by mu; by bucket
 }
 
 func newLimiter(b budget) *limiter {
-	return &limiter{budget: b, keys: make(map[string]*rate.Limiter)}
+	return &limiter{budget: b, seed: maphash.MakeSeed(), used: make(map[uint64]*rate.Limiter)}
 }
 
 func (l *limiter) allow(key string, now time.Time) bool {
+	bucket := maphash.String(l.seed, key) % buckets
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k, ok := l.keys[key]
+	k, ok := l.used[bucket]
 	if !ok {
-		if len(l.keys) >= maxKeys {
-			l.forget(now)
-		}
 		k = rate.NewLimiter(rate.Every(l.budget.every), l.budget.burst)
-		l.keys[key] = k
+		l.used[bucket] = k
 	}
 	return k.AllowN(now, 1)
 }
 
-// forget drops the keys whose budget is whole again: they are as good as new.
-// Where a flood leaves none, a tenth goes by chance (the order of a map).
-func (l *limiter) forget(now time.Time) {
-	for key, k := range l.keys {
-		if k.TokensAt(now) >= float64(l.budget.burst) {
-			delete(l.keys, key)
-		}
-	}
-	for key := range l.keys {
-		if len(l.keys) <= maxKeys-maxKeys/10 {
-			return
-		}
-		delete(l.keys, key)
-	}
-}
-
 // addressKey is what one customer of a provider holds: an IPv4 address or an
 // IPv6 network of 64 bits.
-func addressKey(a netip.Addr) string {
+func addressKey(a netip.Addr) string { return networkOf(a, 64) }
+
+// networkKey is the most that one customer of a provider may hold.
+func networkKey(a netip.Addr) string { return networkOf(a, 48) }
+
+func networkOf(a netip.Addr, bits int) string {
 	a = a.Unmap()
 	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
+		if p, err := a.WithZone("").Prefix(bits); err == nil {
 			return p.String()
 		}
 	}

@@ -49,7 +49,8 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	next, email := localPath(r.PostForm.Get("next")), r.PostForm.Get("email")
-	u, err := h.accounts.Verify(r.Context(), email, r.PostForm.Get("password"), remoteAddr(r))
+	u, err := h.accounts.Verify(r.Context(), email, r.PostForm.Get("password"),
+		access.Origin{Addr: remoteAddr(r), Device: access.DeviceOf(r)})
 	switch {
 	case errors.Is(err, access.ErrRefused):
 		text := err.Error()
@@ -65,6 +66,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 		h.failed(w, r, err)
 		return
 	}
+	http.SetCookie(w, h.accounts.DeviceCookie(u))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 }
 
