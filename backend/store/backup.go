@@ -35,6 +35,7 @@ type RegisteredCertificate struct {
 	NotBefore int64  `json:"not_before"`
 	NotAfter  int64  `json:"not_after"`
 	Issued    int64  `json:"issued"`
+	Board     []byte `json:"board,omitempty"` // key of the board that enrolled it; earlier backups do not say
 }
 
 // RegisteredRevocation is a revocation in a Registry, with what lifted it.
@@ -80,9 +81,9 @@ func (s *Store) Registry(ctx context.Context) (r Registry, err error) {
 	for _, err := range []error{
 		each(ctx, tx, `SELECT serial, model, board, added FROM gateways ORDER BY serial`, &r.Gateways,
 			func(g *RegisteredGateway) []any { return []any{&g.Serial, &g.Model, &g.Board, &g.Added} }),
-		each(ctx, tx, `SELECT number, gateway, role, key, der, not_before, not_after, issued FROM certificates ORDER BY issued, number`, &r.Certificates,
+		each(ctx, tx, `SELECT number, gateway, role, key, der, not_before, not_after, issued, board FROM certificates ORDER BY issued, number`, &r.Certificates,
 			func(c *RegisteredCertificate) []any {
-				return []any{&c.Number, &c.Gateway, &c.Role, &c.Key, &c.DER, &c.NotBefore, &c.NotAfter, &c.Issued}
+				return []any{&c.Number, &c.Gateway, &c.Role, &c.Key, &c.DER, &c.NotBefore, &c.NotAfter, &c.Issued, &c.Board}
 			}),
 		each(ctx, tx, `SELECT r.gateway, r.number, r.revoked, r.reason, coalesce(l.lifted, 0), coalesce(l.reason, '')
 			FROM revocations r LEFT JOIN reinstatements l ON l.revocation = r.id ORDER BY r.id`, &r.Revocations,
@@ -140,7 +141,8 @@ type Merged struct{ Gateways, Certificates, Revocations, Claims, Owners int }
 // MergeRegistry adds a registry of a backup to what is here. Nothing that is here is
 // changed, and no revocation is undone: what is revoked here or in the backup, and
 // not lifted later, stays revoked, and a certificate that comes back is revoked where
-// it would have been had it been here. The same again changes nothing.
+// it would have been had it been here. Of each gateway one board is left, with the
+// operational certificates that this board enrolled. The same again changes nothing.
 //
 // Where the backup has gateways that are not known here, and since is nil, the error
 // is an *UnknownGatewaysError.
@@ -228,9 +230,15 @@ func (g merger) merge(r Registry, since *Since) error {
 			return fmt.Errorf("the revocation of %s: %w", v.Gateway, err)
 		}
 	}
+	boards := boards{}
 	for _, c := range r.Certificates {
-		if err := g.certificate(c); err != nil {
+		if err := g.certificate(boards.fill(c)); err != nil {
 			return fmt.Errorf("certificate %s of %s: %w", c.Number, c.Gateway, err)
+		}
+	}
+	for _, gw := range r.Gateways {
+		if err := g.settle(gw.Serial); err != nil {
+			return fmt.Errorf("the boards of %s: %w", gw.Serial, err)
 		}
 	}
 	for _, c := range r.Claims {
@@ -299,31 +307,6 @@ func (g merger) revocation(v RegisteredRevocation) error {
 	}
 	_, err = g.tx.ExecContext(g.ctx, `INSERT INTO reinstatements (revocation, lifted, reason) VALUES (?, ?, ?)`, id, v.Lifted, v.LiftedReason)
 	return err
-}
-
-func (g merger) certificate(c RegisteredCertificate) error {
-	added, err := g.add(&g.m.Certificates, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, c.Number, c.Gateway, c.Role, blob(c.Key), blob(c.DER), c.NotBefore, c.NotAfter, c.Issued)
-	if err != nil || !added {
-		return err
-	}
-	// Had it been here: letting the gateway in again revoked the operational
-	// certificates of before, and another board its other keys.
-	if c.Role == "operational" {
-		if before, err := g.is(`SELECT 1 FROM revocations r JOIN reinstatements l ON l.revocation = r.id
-			WHERE r.gateway = ? AND r.number = '' AND l.lifted >= ?`, c.Gateway, c.Issued); err != nil {
-			return err
-		} else if before {
-			return g.revoke(c.Gateway, c.Number, "of before the gateway was let in again; found in a backup")
-		}
-		return nil
-	}
-	other, err := g.is(`SELECT 1 FROM certificates c WHERE gateway = ? AND role = 'factory' AND key <> ? AND not_after > ?
-		AND NOT EXISTS (SELECT 1 FROM revoked r WHERE r.gateway = c.gateway AND r.number = c.number)`, c.Gateway, blob(c.Key), g.now)
-	if err != nil || !other {
-		return err
-	}
-	return g.revoke(c.Gateway, c.Number, "of another board than the gateway has; found in a backup")
 }
 
 // claim adds the hash of a claim code. Void here or there is void, and of two good

@@ -113,7 +113,11 @@ func insertCertificate(ctx context.Context, tx *sql.Tx, serial string, c Certifi
 	if revoked {
 		return ErrRevokedKey
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+	// An operational certificate belongs to the board that is in force now.
+	_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued, board)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?3 = 'operational', (SELECT f.key FROM certificates f WHERE f.gateway = ?2 AND f.role = 'factory'
+			AND NOT EXISTS (SELECT 1 FROM revoked r WHERE r.gateway = f.gateway AND r.number = f.number)
+			ORDER BY f.issued DESC, f.number LIMIT 1), NULL))`,
 		c.Number, serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
 	return err
 }
