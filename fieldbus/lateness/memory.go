@@ -58,7 +58,9 @@ type Asked struct {
 	wire time.Duration // request and answer on the wire: no attempt can be answered sooner
 	done time.Time     // the time at which it was answered; zero: it was not
 	open bool          // fewer answers came than attempts were made
-	soon bool          // the first attempt followed the device's last answer closely
+	// the quiet window when it was sent: a device that is fast again shortens none
+	window time.Duration
+	soon   bool // the first attempt followed the device's last answer closely
 }
 
 // remembered is how many requests are kept; the oldest closed one goes first.
@@ -163,13 +165,21 @@ func (m *Memory) Spoken() time.Time { return m.spoken }
 // Quiet is the quiet window: for this long after an unanswered request no other
 // request of its shape is made, and the request itself may be repeated.
 func (m *Memory) Quiet() time.Duration {
-	return min(max(m.limits.QuietLeast, 2*m.learned.Late), max(m.limits.QuietLeast, m.limits.QuietMost))
+	return m.bounded(max(2*m.learned.Late, usualMost*m.learned.Reply))
+}
+
+// usualMost is how many times its usual reply time a device may be late by,
+// although it never was.
+const usualMost = 11
+
+func (m *Memory) bounded(window time.Duration) time.Duration {
+	return min(max(m.limits.QuietLeast, window), max(m.limits.QuietLeast, m.limits.QuietMost))
 }
 
 // guard is for how long the shape of an open request is avoided where the caller
 // has another.
 func (m *Memory) guard() time.Duration {
-	return min(max(m.limits.QuietLeast, 10*m.learned.Late), max(m.limits.QuietLeast, m.limits.QuietMost))
+	return m.bounded(max(10*m.learned.Late, usualMost*m.learned.Reply))
 }
 
 // repetition is for how long an answer may come again.
@@ -190,9 +200,9 @@ func (m *Memory) latest() *Asked {
 func (m *Memory) until(a *Asked, block Block, guard bool) time.Time {
 	switch {
 	case a.open && guard:
-		return a.last.Add(a.wire + m.guard())
+		return a.last.Add(a.wire + max(a.window, m.guard()))
 	case a.open, a == m.latest():
-		return a.last.Add(a.wire + m.Quiet())
+		return a.last.Add(a.wire + max(a.window, m.Quiet()))
 	case a.Block != block || guard:
 		return a.done.Add(m.repetition())
 	}
@@ -205,7 +215,7 @@ func (m *Memory) until(a *Asked, block Block, guard bool) time.Time {
 // its own.
 func (m *Memory) Owed() (at time.Time) {
 	for _, a := range m.past {
-		if until := a.last.Add(a.wire + m.Quiet()); a.open && until.After(at) {
+		if until := a.last.Add(a.wire + max(a.window, m.Quiet())); a.open && until.After(at) {
 			at = until
 		}
 	}
@@ -221,7 +231,7 @@ func (m *Memory) Expire(now time.Time) {
 	}
 	keep := 2 * m.guard()
 	for i := 0; i < len(m.past); {
-		if a := m.past[i]; a.last.Add(a.wire + keep).After(now) {
+		if a := m.past[i]; a.last.Add(a.wire + max(a.window, keep)).After(now) {
 			i++
 		} else {
 			m.forget(i)
@@ -335,6 +345,7 @@ func (m *Memory) Begin(request []byte, shape Shape, block Block, now time.Time, 
 			a.n--
 		}
 		a.sent[a.n], a.last = now, now
+		a.window = max(a.window, m.Quiet())
 		a.n++
 		return
 	}
@@ -343,7 +354,7 @@ func (m *Memory) Begin(request []byte, shape Shape, block Block, now time.Time, 
 	}
 	a := m.free[len(m.free)-1]
 	m.free = m.free[:len(m.free)-1]
-	*a = Asked{Shape: shape, Block: block, Request: append(a.Request[:0], request...), last: now, wire: wire, n: 1, open: true}
+	*a = Asked{Shape: shape, Block: block, Request: append(a.Request[:0], request...), last: now, wire: wire, window: m.Quiet(), n: 1, open: true}
 	a.sent[0] = now
 	a.soon = !m.answered.IsZero() && now.Sub(m.answered) < pauseMost
 	m.past = append(m.past, a)

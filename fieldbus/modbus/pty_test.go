@@ -66,7 +66,7 @@ func TestMasterReadsOnARealTerminal(t *testing.T) {
 	var dst [20]uint16
 	for i := range 50 {
 		start := uint16(i % 7)
-		if _, err := m.Read(ctx, modbus.Request{Address: 1, Start: start, Count: 20}, dst[:]); err != nil {
+		if _, err := m.Read(ctx, modbus.Request{Address: 1, Start: start, Count: 20, Attempts: 5}, dst[:]); err != nil {
 			t.Fatal(err)
 		}
 		for j, v := range dst {
