@@ -105,6 +105,9 @@ func openCA(fsys disk.FS, dir string, clk clock.Clock, rnd io.Reader, create boo
 			return nil, err
 		}
 	}
+	if err := ca.destroySuperseded(); err != nil {
+		return nil, fmt.Errorf("destroying the keys of rotated authorities: %w", err)
+	}
 	return ca, nil
 }
 

@@ -68,10 +68,39 @@ func (ca *CA) rotateIntermediate(name string) error {
 	if err := ca.keep(a, generation(name, n+1)); err != nil {
 		return err
 	}
-	if err := ca.fsys.Remove(ca.path(generation(name, n) + ".key")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return ca.destroy(generation(name, n))
+}
+
+// destroy removes keys that count no more.
+func (ca *CA) destroy(files ...string) error {
+	removed := false
+	for _, file := range files {
+		err := ca.fsys.Remove(ca.path(file + ".key"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		removed = removed || err == nil
+	}
+	if !removed {
+		return nil
 	}
 	return ca.fsys.SyncDir(ca.dir)
+}
+
+// destroySuperseded removes the keys of rotated intermediates, and those that signed
+// roots before: a power cut in a rotation leaves them. Whatever counts has its key,
+// or read would have refused.
+func (ca *CA) destroySuperseded() error {
+	var gone []string
+	for _, name := range authorities[1:] {
+		for n := 1; n < len(ca.set.intermediate[name]); n++ {
+			gone = append(gone, generation(name, n))
+		}
+	}
+	for n := 1; n < len(ca.set.signing.chain); n++ {
+		gone = append(gone, generation("tuf-root", n), generation("tuf-targets", n))
+	}
+	return ca.destroy(gone...)
 }
 
 // rotateRoot makes the next root; its certificate, which is written last, is what

@@ -306,12 +306,7 @@ func (ca *CA) rotateSigning() error {
 	if err := ca.followSigning(); err != nil {
 		return err
 	}
-	for _, name := range []string{"tuf-root", "tuf-targets"} {
-		if err := ca.fsys.Remove(ca.path(generation(name, n) + ".key")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return ca.fsys.SyncDir(ca.dir)
+	return ca.destroy(generation("tuf-root", n), generation("tuf-targets", n))
 }
 
 // Withdraw takes an earlier root ("root", "root-2" …) out of those that gateways
