@@ -141,6 +141,11 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 		if matches && r.Quality == telemetry.Missing && n+1 < len(readings) && wants(readings[n+1], attempts[i:]) {
 			matches = false // the pump never heard of this one
 		}
+		if matches && r.Quality != telemetry.Missing && g.period > 0 {
+			k := passed(attempts[i:], r, latest)
+			left = append(left, attempts[i:i+k]...)
+			i += k
+		}
 		switch {
 		case r.Quality == telemetry.Missing && matches:
 			v.Discarded++
@@ -269,8 +274,24 @@ func phase(of []Stored, g grid, counts func(Stored) bool) (best int64, sure bool
 	return best, seen[best] >= 2
 }
 
-func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
-	ok := slices.ContainsFunc(attempts, func(s Served) bool {
+// passed tells how many answers went by before the one that a reading is from: a
+// frame of another group carried the same registers a moment before. An answer
+// that the reading cannot be from is none of them, if it is the only one.
+func passed(attempts [][]Served, r Stored, latest time.Time) int {
+	for k, as := range attempts {
+		if as[0].Asked.After(latest) {
+			break
+		}
+		if answers(as, r) {
+			return k
+		}
+	}
+	return 0
+}
+
+// answers tells whether a reading can be from one of these answers.
+func answers(attempts []Served, r Stored) bool {
+	return slices.ContainsFunc(attempts, func(s Served) bool {
 		if s.PerhapsAbsent && r.Quality == telemetry.NotAvailable {
 			return !s.Sampled.Before(r.Time.Add(-rounding))
 		}
@@ -280,7 +301,10 @@ func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
 		}
 		return s.Quality == q && (s.Raw == r.Raw || r.Quality == telemetry.NotAvailable) && !s.Sampled.Before(r.Time.Add(-rounding))
 	})
-	if !ok {
+}
+
+func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
+	if !answers(attempts, r) {
 		v.fault(&v.Wrong, "%v at %s: stored %d (%v), served %+v", key, r.Time.Format(time.StampMilli), r.Raw, r.Quality, attempts)
 	}
 }

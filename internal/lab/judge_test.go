@@ -7,6 +7,12 @@ import (
 	"penstock/internal/telemetry"
 )
 
+// inPassing is an answer a moment before another, with another value.
+func inPassing(s Served, raw int64) Served {
+	s.Asked, s.Sampled, s.Raw = s.Asked.Add(-time.Millisecond), s.Sampled.Add(-time.Millisecond), raw
+	return s
+}
+
 // TestTheJudgeIsNotBlind plants each kind of mistake in a faultless record and
 // demands that the judge sees it.
 func TestTheJudgeIsNotBlind(t *testing.T) {
@@ -34,6 +40,13 @@ func TestTheJudgeIsNotBlind(t *testing.T) {
 		{name: "the previous value", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
 			b[4].Raw = b[3].Raw
 			return a, b, nil
+		}},
+		{name: "an answer of another frame in passing", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			return append(a[:4:4], append([]Served{inPassing(a[4], 7)}, a[4:]...)...), b, nil
+		}},
+		{name: "neither of two answers in a slot", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			b[4].Raw++
+			return append(a[:4:4], append([]Served{inPassing(a[4], 7)}, a[4:]...)...), b, nil
 		}},
 		{name: "not available stored as a value", wrong: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
 			a[4].Quality = telemetry.NotAvailable
