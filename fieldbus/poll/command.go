@@ -471,6 +471,12 @@ func (b *Bus) verify(ctx context.Context, o *order) error {
 	if err != nil {
 		return err
 	}
+	if b.geni != nil {
+		it.Scale = d.scaleOf(it.Point.Name)
+		if !it.Scale.Known() && q == telemetry.Good {
+			q = telemetry.Missing
+		}
+	}
 	now := b.clk.Now()
 	text := telemetry.Text(it.Point.Enum, it.Point.Unit, it.Scale, raw)
 	if q == telemetry.Good && c.Followed(o.raw, raw, it.Scale) {

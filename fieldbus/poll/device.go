@@ -105,7 +105,7 @@ func (d *device) frames(due set, c cost) []frame {
 // lacks tells whether the device was found not to have an item.
 func (d *device) lacks(i int) bool {
 	if d.geni != nil {
-		return d.geni.known[i].absent
+		return lacking(d.items, d.geni.known, i)
 	}
 	return d.spans[i].block < 0
 }

@@ -2,11 +2,8 @@ package poll
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math/big"
 	"slices"
 	"time"
 
@@ -73,6 +70,9 @@ type geniDevice struct {
 type geniKnown struct {
 	absent   bool // it does not have the item
 	allValid bool // 0xFF is a value
+	// Of an item that decides the scale of another: what it was before INFO told
+	// that scale.
+	decided decision
 }
 
 func newGeniDevice(items int) *geniDevice {
@@ -91,132 +91,11 @@ type geniFrame struct {
 	size     int // of request and reply, their framing excepted
 }
 
-// pick says where an item's bytes are in a reply that refuses nothing.
+// pick says where an item's bytes are in a reply that refuses nothing. Beside an
+// item whose scale follows another, that other is read as well, due or not.
 type pick struct {
 	item int
 	at   []int
-}
-
-// spare is the room that a planned telegram leaves, so that the master can vary
-// it (see genibus.Master).
-const spare = 2
-
-// geniCost is the cost of telegrams to a device that takes turnaround.
-func geniCost(turnaround time.Duration) cost {
-	return cost{char: genibus.Wire(1), frame: genibus.Wire(2*genibus.Overhead) + genibus.Gap + turnaround, turnaround: turnaround, geni: true}
-}
-
-// packing is a telegram that is being filled.
-type packing struct {
-	ids   map[genibus.Class][]byte
-	order []genibus.Class
-	items []int
-	// sizes of the PDUs so far
-	request, reply int
-}
-
-// room is what an item would add to the request and the reply.
-func (p *packing) room(g *profile.GeniItem) (request, reply int) {
-	class := genibus.Class(g.Class)
-	have, begun := p.ids[class]
-	if !begun {
-		request, reply = 2, 2
-	}
-	for _, id := range g.IDs {
-		if bytes.IndexByte(have, id) < 0 {
-			request++
-			reply += profile.GeniWidth(g.Class)
-		}
-	}
-	return request, reply
-}
-
-func (p *packing) add(i int, g *profile.GeniItem) {
-	class := genibus.Class(g.Class)
-	request, reply := p.room(g)
-	p.request += request
-	p.reply += reply
-	if _, begun := p.ids[class]; !begun {
-		p.order = append(p.order, class)
-		p.ids[class] = nil
-	}
-	for _, id := range g.IDs {
-		if bytes.IndexByte(p.ids[class], id) < 0 {
-			p.ids[class] = append(p.ids[class], id)
-		}
-	}
-	p.items = append(p.items, i)
-}
-
-// planGeni packs the due items into the fewest telegrams: first fit, class by
-// class, request and reply both within the device's buffer. Items that share a
-// byte share it on the wire as well. All bytes of a value are in one telegram.
-func planGeni(items []item, known []geniKnown, buffer int, due set, c cost) []frame {
-	var order []int
-	for i := range items {
-		if due.has(i) && !known[i].absent {
-			order = append(order, i)
-		}
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		x, y := items[a].Geni, items[b].Geni
-		return cmp.Or(cmp.Compare(x.Class, y.Class), cmp.Compare(len(y.IDs), len(x.IDs)), slices.Compare(x.IDs, y.IDs))
-	})
-	room := genibus.Room(buffer) - spare
-	var all []*packing
-	for _, i := range order {
-		g := items[i].Geni
-		into := -1
-		for k, p := range all {
-			request, reply := p.room(g)
-			data := reply + len(p.ids[genibus.Class(g.Class)])*profile.GeniWidth(g.Class)
-			if p.request+request > room || p.reply+reply > room || data > genibus.MaxData-spare {
-				continue
-			}
-			if shares := request == 0; shares || into < 0 {
-				if into = k; shares {
-					break
-				}
-			}
-		}
-		if into < 0 {
-			into = len(all)
-			all = append(all, &packing{ids: map[genibus.Class][]byte{}})
-		}
-		all[into].add(i, g)
-	}
-	frames := make([]frame, 0, len(all))
-	for _, p := range all {
-		frames = append(frames, p.frame(items, c))
-	}
-	return frames
-}
-
-// frame is the telegram as it is sent, and where its reply has what.
-func (p *packing) frame(items []item, c cost) frame {
-	f := frame{geni: &geniFrame{size: p.request + p.reply}}
-	f.cost = c.of(&f)
-	first := map[genibus.Class]int{} // where the reply's data of the class begins
-	at := 0
-	for _, class := range p.order {
-		f.geni.pdu = genibus.AppendGet(f.geni.pdu, class, p.ids[class]...)
-		first[class] = at + 2
-		at += 2 + len(p.ids[class])*profile.GeniWidth(int(class))
-	}
-	for _, i := range p.items {
-		f.items.add(i)
-		g := items[i].Geni
-		class, width := genibus.Class(g.Class), profile.GeniWidth(g.Class)
-		pk := pick{item: i}
-		for _, id := range g.IDs {
-			from := first[class] + bytes.IndexByte(p.ids[class], id)*width
-			for k := range width {
-				pk.at = append(pk.at, from+k)
-			}
-		}
-		f.geni.picks = append(f.geni.picks, pk)
-	}
-	return f
 }
 
 // readGeni carries out one telegram and hands each of its values to put.
@@ -236,18 +115,30 @@ func (b *Bus) readGeni(ctx context.Context, d *device, f *frame, put func(i int,
 	if genibus.Refused(byte(d.Address), f.geni.pdu, reply) != nil {
 		return at, b.leaveOut(ctx, d, f, bytes.Clone(reply), put)
 	}
+	b.heldToSurvey(d, f, reply)
 	for _, p := range f.geni.picks {
-		if !f.items.has(p.item) {
-			continue
+		if !f.items.has(p.item) || !d.geni.surveyed && decides(d.items, p.item) >= 0 {
+			continue // an item whose scale is not known any more stays due
 		}
-		value := b.geni.bytes[:len(p.at)]
-		for k, from := range p.at {
-			value[k] = reply[from]
-		}
-		raw, q := d.items[p.item].DecodeGeni(value, d.geni.known[p.item].allValid)
-		put(p.item, raw, q)
+		v := b.pickedFrom(d, p, reply)
+		put(p.item, v.raw, v.q)
 	}
 	return at, nil
+}
+
+// pickedFrom is an item's value in a reply.
+func (b *Bus) pickedFrom(d *device, p pick, reply []byte) value {
+	raw, q := d.items[p.item].DecodeGeni(b.pickedBytes(p, reply), d.geni.known[p.item].allValid)
+	return value{p.item, raw, q}
+}
+
+// pickedBytes are an item's bytes in a reply, valid until the next call.
+func (b *Bus) pickedBytes(p pick, reply []byte) []byte {
+	picked := b.geni.bytes[:len(p.at)]
+	for k, from := range p.at {
+		picked[k] = reply[from]
+	}
+	return picked
 }
 
 // survey asks a device for its buffer, and what its items mean. Everything that
@@ -266,6 +157,9 @@ func (b *Bus) survey(ctx context.Context, d *device) error {
 	for i := range d.items {
 		d.items[i].Item, _ = d.Profile.Item(d.items[i].Point.Name)
 		d.geni.known[i] = geniKnown{}
+	}
+	if err := b.readDeciders(ctx, d); err != nil {
+		return err
 	}
 	meanings := map[byte]genibus.Meaning{}
 	var points []string
@@ -317,7 +211,13 @@ func (b *Bus) explain(d *device, class genibus.Class, meanings map[byte]genibus.
 		}
 		meaning, ok := meanings[it.Geni.IDs[0]]
 		d.geni.known[i].allValid = ok && meaning.AllValid
-		if !ok || it.Geni.Fixed {
+		if it.Geni.Fixed {
+			continue
+		}
+		if !ok { // without a scale there is no value
+			if refused = append(refused, it.Geni.IDs[0]); it.series >= 0 {
+				b.log.Info("a pump does not say what a value means", "pump", d.ID, "point", it.Point.Name)
+			}
 			continue
 		}
 		if n := len(it.Geni.IDs); n == 2 && meaning.Format == genibus.Scaled && bytes.IndexByte(refused, it.Geni.IDs[1]) >= 0 {
@@ -336,63 +236,8 @@ func (b *Bus) explain(d *device, class genibus.Class, meanings map[byte]genibus.
 	return append(points, d.drop(class, refused, true)...)
 }
 
-// geniScale is the scale of an item in the unit of its point.
-func geniScale(it profile.Item, m genibus.Meaning, first bool) (telemetry.Scale, error) {
-	generation := genibus.Later
-	if first {
-		generation = genibus.First
-	}
-	s, err := m.Scale(it.Geni.Bytes(), generation)
-	if err != nil {
-		return telemetry.Scale{}, err
-	}
-	if m.Format < genibus.Scaled {
-		return telemetry.Scale{}, fmt.Errorf("%s: the device gives it no unit", it.Point.Name)
-	}
-	from := s.Unit.Symbol
-	if it.Point.Unit == "m[H2O]" { // a head is a column of the liquid
-		switch from {
-		case "m":
-			from = "m[H2O]"
-		case "[ft_i]":
-			from = "[ft_i'H2O]"
-		}
-	}
-	step, zero := big.NewRat(s.Num, s.Den), big.NewRat(s.Add, s.Den)
-	if f := it.Geni.Factor; f != nil {
-		step.Mul(step, f)
-		zero.Mul(zero, f)
-	}
-	return telemetry.NewScale(step, zero, from, it.Point.Unit)
-}
-
-// rescale puts the scales that a device told into the catalogue. It tells
-// Deps.Rescaled before any value of the new scale is delivered.
-func (b *Bus) rescale(d *device) {
-	changed := false
-	b.mu.Lock()
-	for i := range d.items {
-		it := &d.items[i]
-		if it.series < 0 {
-			continue
-		}
-		series := &b.groups[it.group.index].Series[it.series]
-		if series.Scale == it.Scale {
-			continue
-		}
-		changed = true
-		b.groups[it.group.index].Series = slices.Clone(b.groups[it.group.index].Series)
-		b.groups[it.group.index].Series[it.series].Scale = it.Scale
-		d.values[i].Scale = it.Scale
-	}
-	b.mu.Unlock()
-	if changed && b.rescaled != nil {
-		b.rescaled()
-	}
-}
-
 // noticed looks at a value for what it means to the bus itself: who commands the
-// pump, and whether what other values mean has changed with it.
+// pump.
 func (b *Bus) noticed(d *device, i int, raw int64) {
 	it := &d.items[i]
 	if it.Point.Name == "access" {
@@ -401,15 +246,6 @@ func (b *Bus) noticed(d *device, i int, raw int64) {
 			b.log.Warn("a pump has fallen back to local", "pump", d.ID, "address", d.Address)
 		}
 		d.geni.remote = raw == 1
-	}
-	if d.values[i].Quality != telemetry.Good || d.values[i].Raw == raw {
-		return
-	}
-	for k := range d.items {
-		if d.items[k].Geni.Follows == it.Point.Name {
-			d.geni.surveyed = false
-			d.doubt()
-		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (d *device) served(points []string, now time.Time) bool {
 // putAbsent says of what is due and absent that it is missing.
 func (d *device) putAbsent(put func(i int, raw int64, q telemetry.Quality)) {
 	for i := range d.items {
-		if d.due.has(i) && d.geni.known[i].absent {
+		if d.due.has(i) && d.lacks(i) {
 			put(i, 0, telemetry.Missing)
 		}
 	}

@@ -156,8 +156,7 @@ func (r *geniReader) point(n ast.Node, path string) {
 		}
 	}
 	// A number without a unit needs no scale; any other's comes from the device,
-	// unless the file knows better.
-	it.Scale = telemetry.Unit
+	// unless the file knows better. Until the device has told it, it is not known.
 	if g.Fixed = scale != "" || it.Point.Unit == "1"; g.Fixed {
 		var err error
 		if it.Scale, err = scaled(it.Point, scale, offset); err != nil {
