@@ -142,7 +142,7 @@ func (v *Verdict) series(key SeriesKey, attempts [][]Served, readings []Stored, 
 			matches = false // the pump never heard of this one
 		}
 		if matches && r.Quality != telemetry.Missing && g.period > 0 {
-			k := passed(attempts[i:], r, latest)
+			k := passed(attempts[i:], r, earlier(latest, r.Time.Add(slack)))
 			left = append(left, attempts[i:i+k]...)
 			i += k
 		}
