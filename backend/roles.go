@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"penstock/backend/store"
 	"penstock/backend/web"
 	"penstock/certs/pki"
+	"penstock/internal/disk"
 )
 
 // role is one part that the backend plays, on a listener of its own.
@@ -45,8 +47,12 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	}
 
 	log := cfg.Log.With("role", "auth")
+	guard, err := auth.NewTimeGuard(disk.OS, signedTimeFile(cfg.State), log)
+	if err != nil {
+		return nil, err
+	}
 	assignment := auth.New(auth.Config{Store: db, Certificate: certs["auth"].Certificate, Endpoint: "mqtts://" + net.JoinHostPort(cfg.Hosts[0], port),
-		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: cfg.Clock, Log: log}), Roots: ca, Clock: cfg.Clock, Log: log})
+		EST: est.New(est.Config{Authority: ca, Store: db, Life: cfg.CertificateLife, Clock: cfg.Clock, Log: log}), Roots: ca, Guard: guard, Clock: cfg.Clock, Log: log})
 	authServer := httpRole(assignment, gateways("auth", admitUnrevoked(db)), pki.DefaultLimits, log, nil)
 
 	mqttLog := cfg.Log.With("role", "endpoint")
@@ -94,6 +100,14 @@ func browserLimits() pki.Limits {
 // responseTime is how long a whole response may take to be taken; a stream of
 // events sets a deadline for each event instead.
 const responseTime = time.Minute
+
+func signedTimeFile(state string) string { return filepath.Join(state, "signed-time.json") }
+
+// ConfirmTime is the administrator's word that the machine's clock is right now,
+// for the backend whose state folder that is.
+func ConfirmTime(state string, now time.Time) error {
+	return auth.ConfirmTime(disk.OS, signedTimeFile(state), now)
+}
 
 // httpRole serves a handler over TLS until ctx ends, and then lets requests
 // finish that are under way. ending, if any, is called before that.

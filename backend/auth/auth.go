@@ -45,6 +45,8 @@ type Config struct {
 	Log         *slog.Logger
 	EST         *est.Server
 	Roots       Roots
+	// Guard keeps a clock that is wrong from being signed; nil: every time is signed.
+	Guard *TimeGuard
 }
 
 // AssignmentLife is how long a gateway uses an answer before it asks again.

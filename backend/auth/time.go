@@ -25,7 +25,15 @@ func (s *service) time(w http.ResponseWriter, r *http.Request, g pki.Gateway) {
 		problem.Write(w, http.StatusServiceUnavailable, "The service cannot sign the time at the moment.")
 		return
 	}
-	a, err := pki.SignTime(cert, question.Nonce, s.Clock.Now())
+	now := s.Clock.Now()
+	if s.Guard != nil {
+		if err := s.Guard.check(now); err != nil {
+			w.Header().Set("Retry-After", "600")
+			problem.Write(w, http.StatusServiceUnavailable, "The service cannot sign the time at the moment: "+err.Error()+".")
+			return
+		}
+	}
+	a, err := pki.SignTime(cert, question.Nonce, now)
 	if err != nil {
 		problem.Write(w, http.StatusBadRequest, err.Error())
 		return

@@ -42,6 +42,10 @@ func main() {
 				"pump showed when it was read again. A gateway that is away gets the command when it comes\n" +
 				"back, unless -for has passed by then.", Setup: command},
 			{Name: "command list", Args: "SERIAL", Help: "list the latest commands of a gateway", Setup: listCommands},
+			{Name: "time confirm", Help: "say that this machine's clock is right\n\n" +
+				"The backend signs no time for gateways after its clock has jumped, or where it is a week\n" +
+				"ahead of the last time that it signed. Set the clock right first: a gateway never goes\n" +
+				"back behind a time that was signed.", Setup: confirmTime},
 			{Name: "user add", Args: "EMAIL", Help: "make an account; the password is read from standard input", Setup: addUser},
 			{Name: "user password", Args: "EMAIL", Help: "give an account another password, read from standard input", Setup: setPassword},
 		}),
@@ -107,6 +111,21 @@ func addUser(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
 		_, err := a.Add(ctx, email, password, access.Role(*role))
 		return err
 	})
+}
+
+func confirmTime(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	state := stateFlag(fs)
+	return func(_ context.Context, env cli.Env, args []string) error {
+		if len(args) > 0 {
+			return cli.Usagef("unexpected argument %q", args[0])
+		}
+		now := time.Now()
+		if err := backend.ConfirmTime(*state, now); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(env.Stdout, "confirmed: it is %s\n", now.UTC().Format("2006-01-02 15:04:05 UTC"))
+		return err
+	}
 }
 
 func setPassword(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {

@@ -135,6 +135,10 @@ func serveAhead(t *testing.T, site *Site, by time.Duration) (stop func()) {
 	if err := os.Remove(ready); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
+	// The backend was down for longer than it believes by itself.
+	if err := backend.ConfirmTime(site.path("cloud"), clock.System.Now().Add(by)); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
