@@ -55,8 +55,29 @@ func lineFlags(fs *flag.FlagSet) func() (gateway.LineOptions, error) {
 	}
 }
 
-func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+// pacedLineFlags declares, besides, what is known of the pace of the devices there.
+func pacedLineFlags(fs *flag.FlagSet) func() (gateway.LineOptions, error) {
 	line := lineFlags(fs)
+	delay := fs.Duration("reply-delay", 0, "what a device on Modbus waits before each answer, such as 300ms, at most 10s (default: what its family says, and what is learnt)")
+	pause := fs.Duration("pause", 0, "how long a device on Modbus has to be left alone after each answer, such as 50ms, at most 1s (default: as above)")
+	return func() (gateway.LineOptions, error) {
+		o, err := line()
+		if err != nil {
+			return o, err
+		}
+		if *delay < 0 || *delay > config.LongestReplyDelay {
+			return o, cli.Usagef("-reply-delay %v; allowed: 0s to %v", *delay, config.LongestReplyDelay)
+		}
+		if *pause < 0 || *pause > config.LongestPause {
+			return o, cli.Usagef("-pause %v; allowed: 0s to %v", *pause, config.LongestPause)
+		}
+		o.ReplyDelay, o.Pause = *delay, *pause
+		return o, nil
+	}
+}
+
+func scan(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
+	line := pacedLineFlags(fs)
 	protocol := fs.String("protocol", "both", "modbus, genibus, or both")
 	verbose := fs.Bool("v", false, "say what is read, what is not certain, and how each fact is known")
 	return func(ctx context.Context, env cli.Env, args []string) error {
@@ -104,7 +125,7 @@ func setAddress(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error
 }
 
 func read(fs *flag.FlagSet) func(context.Context, cli.Env, []string) error {
-	line := lineFlags(fs)
+	line := pacedLineFlags(fs)
 	address := fs.Int("address", 1, "the device's address, 1 to 247")
 	function := fs.Int("function", 0, "1 reads coils, 2 discrete inputs, 3 holding registers, 4 input registers (default: 3, and 4 where the device does not know 3)")
 	return func(ctx context.Context, env cli.Env, args []string) error {

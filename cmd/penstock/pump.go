@@ -25,7 +25,7 @@ type pumpFlags struct {
 
 func declarePump(fs *flag.FlagSet) pumpFlags {
 	return pumpFlags{
-		line:    lineFlags(fs),
+		line:    pacedLineFlags(fs),
 		address: fs.Int("address", 1, "the device's address, 1 to 247"),
 		family:  fs.String("profile", "cim-epump", "the pump's family; a name that does not exist lists them"),
 		pump:    fs.String("pump", "", "a pump of the gateway that runs here, by its `ID` as `penstock status` shows it"),

@@ -25,6 +25,10 @@ type Config struct {
 	Library  *profile.Library
 	Modes    []fieldbus.Mode // to try, in this order; nil: Modes
 	Progress func(Progress)  // called often, from Run's goroutine; may be nil
+	// ReplyDelay is what the devices there are said to wait before each answer, and
+	// Pause how long they have to be left alone after it. Each address is given that
+	// much longer.
+	ReplyDelay, Pause time.Duration
 }
 
 // Progress is how far a search has come.
@@ -91,6 +95,9 @@ func Run(ctx context.Context, c Config) (Result, error) {
 
 func (s *search) run(ctx context.Context) error {
 	steps := Steps(s.Modes)
+	for i := range steps {
+		steps[i].Patience += s.ReplyDelay
+	}
 	for _, st := range steps {
 		s.left += st.Takes()
 	}
@@ -116,7 +123,7 @@ func (s *search) run(ctx context.Context) error {
 		}
 		// The line's mode is known. What is left of it is searched, no other.
 		for _, more := range steps[i+1:] {
-			if more.Mode == st.Mode && more.Patience == brief {
+			if more.Mode == st.Mode && more.Patience == brief+s.ReplyDelay {
 				s.left = more.Takes()
 				if err := s.step(ctx, more); err != nil {
 					return err
@@ -207,7 +214,7 @@ func (s *search) ask(ctx context.Context, m *modbus.Master, mode fieldbus.Mode, 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.SetTiming(byte(a), modbus.Timing{ReplyMin: patience, ReplyMax: patience, Quiet: lateMost})
+	m.SetTiming(byte(a), modbus.Timing{ReplyMin: patience, ReplyMax: patience, Quiet: lateMost, Pause: s.Pause})
 	regs := make([]uint16, s.probe.count)
 	err := s.read(ctx, m, a, regs)
 	if errors.Is(err, modbus.ErrDamaged) {

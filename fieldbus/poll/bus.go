@@ -42,7 +42,10 @@ type Device struct {
 	// ReplyDelay is what this device has been set to wait before each answer; 0: what
 	// its profile says.
 	ReplyDelay time.Duration
-	Standing   Standing // which devices have stood at the address, as Deps.Identified told it
+	// Pause is how long this device has to be left alone after each answer; 0: what
+	// its profile says.
+	Pause    time.Duration
+	Standing Standing // which devices have stood at the address, as Deps.Identified told it
 	// Learned is what Bus.Learned said of this device before a restart; nil: nothing
 	// is known, and the device is held to be late for a while.
 	Learned *lateness.Learned
@@ -215,7 +218,7 @@ func (b *Bus) add(dev Device) error {
 	b.devices = append(b.devices, d)
 	b.pumps = append(b.pumps, d.pump)
 	if b.geni == nil {
-		b.master.SetTiming(byte(dev.Address), timing(dev.Profile.Timing, dev.ReplyDelay))
+		b.master.SetTiming(byte(dev.Address), timing(dev))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,8 +46,10 @@ func functions(f profile.Functions) modbus.Functions {
 
 // timing is the profile's, moved by what the device waits of itself: a module whose
 // SlaveMinimumReplyDelay is two seconds is as quick after these as another at once.
-func timing(t profile.Timing, delay time.Duration) modbus.Timing {
-	m := modbus.Timing{ReplyMin: t.ReplyMin, ReplyMax: t.ReplyMax, Quiet: t.Quiet}
+func timing(dev Device) modbus.Timing {
+	t := dev.Profile.Timing
+	delay, pause := cmp.Or(dev.ReplyDelay, t.ReplyDelay), cmp.Or(dev.Pause, t.Pause)
+	m := modbus.Timing{ReplyMin: t.ReplyMin, ReplyMax: t.ReplyMax, Quiet: t.Quiet, Pause: pause}
 	if delay > t.ReplyMin {
 		m.ReplyMin, m.ReplyMax, m.Quiet = delay, delay+t.ReplyMax, 2*delay+t.Quiet
 	}

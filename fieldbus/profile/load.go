@@ -143,9 +143,11 @@ func (r *familyReader) line(n ast.Node, path string) {
 func (r *familyReader) timing(n ast.Node, path string) {
 	t := &r.p.Timing
 	r.mapping(n, path, map[string]field{
-		"reply_min": r.duration(&t.ReplyMin, time.Millisecond, 10*time.Second),
-		"reply_max": r.duration(&t.ReplyMax, time.Millisecond, 15*time.Second),
-		"quiet":     r.duration(&t.Quiet, time.Millisecond, time.Minute),
+		"reply_min":   r.duration(&t.ReplyMin, time.Millisecond, 10*time.Second),
+		"reply_max":   r.duration(&t.ReplyMax, time.Millisecond, 15*time.Second),
+		"quiet":       r.duration(&t.Quiet, time.Millisecond, time.Minute),
+		"pause":       r.duration(&t.Pause, time.Millisecond, time.Second),
+		"reply_delay": r.duration(&t.ReplyDelay, time.Millisecond, 10*time.Second),
 	})
 }
 

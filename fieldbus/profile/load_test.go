@@ -67,6 +67,8 @@ func TestMistakesNameLineAndKey(t *testing.T) {
 		{replace("bits: 0", "map: {a: 7}"), `"a" is not a whole number`},
 		{replace("title: a test", "title: a test\nline: {mode: 12345 8E1, address: 1}"), "f.yaml:2: line.mode: line speed 12345: use one of"},
 		{replace("title: a test", "title: a test\ntiming: {reply_max: 1us}"), "timing.reply_max"},
+		{replace("title: a test", "title: a test\ntiming: {pause: 2s}"), "timing.pause"},
+		{replace("title: a test", "title: a test\ntiming: {reply_delay: 11s}"), "timing.reply_delay"},
 		{replace("title: a test", "title: a test\nmatch: [{type: 3}]"), "match[0].family: this key is required"},
 		{small + "alive: {register: 20, width: 32}\n", "alive.register: registers 20 and 21 are in no block"},
 		{small + "identity: {family: 99}\n", "identity.family: register 99 is in no block"},
@@ -116,7 +118,7 @@ numbering: 0
 period: 2s
 match: [{family: 2, type: 7}, {family: 3, type: 1, version: 0}]
 line: {mode: 9600 8N1, address: 5}
-timing: {reply_min: 30ms, reply_max: 400ms, quiet: 2s}
+timing: {reply_min: 30ms, reply_max: 400ms, quiet: 2s, pause: 50ms, reply_delay: 300ms}
 identity: {family: 1, type: 2, version: 3, reply_delay: 0}
 alive: {register: 4, width: 32, period: 3s, unchanged: 2}
 blocks:
@@ -135,6 +137,7 @@ points:
 	}
 	if p.Name != "x-1" || p.Source != "a manual" || p.Numbering != 0 || len(p.Match) != 2 || *p.Match[1].Version != 0 ||
 		p.Line.Mode.String() != "9600 8N1" || p.Line.Address != 5 || p.Timing.Quiet != 2*time.Second ||
+		p.Timing.Pause != 50*time.Millisecond || p.Timing.ReplyDelay != 300*time.Millisecond ||
 		p.Identity.Version != 3 || p.Alive.Unchanged != 2 || p.Alive.Period != 3*time.Second {
 		t.Errorf("%+v", p)
 	}

@@ -47,6 +47,10 @@ type Timing struct {
 	ReplyMin time.Duration // never wait less for an answer to begin
 	ReplyMax time.Duration // wait this long while the device's own pace is unknown
 	Quiet    time.Duration // after a request that was given up, leave the device alone
+	Pause    time.Duration // leave the device alone this long after each of its answers
+	// ReplyDelay is what such a device waits before each answer, where a pump's own
+	// setting does not say otherwise.
+	ReplyDelay time.Duration
 }
 
 // Identity names the registers in which a module says what it is, and how long

@@ -47,6 +47,13 @@ type Bus struct {
 	Pumps    []Pump
 }
 
+// LongestReplyDelay and LongestPause are the most that a device may be said to
+// need; the first is the most that a CIM module can be set to.
+const (
+	LongestReplyDelay = 10 * time.Second
+	LongestPause      = time.Second
+)
+
 // Pump is one device on a bus.
 type Pump struct {
 	Address int
@@ -55,6 +62,9 @@ type Pump struct {
 	// ReplyDelay is what the module was set to wait before each answer; 0: nothing
 	// that its profile does not know.
 	ReplyDelay time.Duration
+	// Pause is how long the device has to be left alone after each answer; 0:
+	// nothing that its profile does not know.
+	Pause time.Duration
 }
 
 // Default is the configuration of a gateway without a file.
@@ -175,7 +185,8 @@ func (r *reader) bus(n ast.Node, path string, b *Bus) {
 				"address":     r.integer(&p.Address, 1, 247),
 				"name":        r.text(&p.Name, regexp.MustCompile(`^[^\pC]{1,64}$`), "1 to 64 printable characters"),
 				"profile":     r.oneOf(&p.Profile, r.profiles),
-				"reply_delay": r.duration(&p.ReplyDelay, 0, 10*time.Second),
+				"reply_delay": r.duration(&p.ReplyDelay, 0, LongestReplyDelay),
+				"pause":       r.duration(&p.Pause, 0, LongestPause),
 			}, "address", "profile")
 			for _, other := range b.Pumps {
 				if p.Address == other.Address && p.Address != 0 {

@@ -81,6 +81,8 @@ func TestAMistakeNamesFileLineKeyAndWhatIsAllowed(t *testing.T) {
 		{"buses:\n  - port: /dev/x\n    parity: mark\n", `c.yaml:3: buses[0].parity: "mark" is not allowed; allowed: none, even, odd`},
 		{"buses:\n  - port: /dev/x\n    pumps:\n      - address: 248\n        profile: generic\n", "c.yaml:4: buses[0].pumps[0].address: 248 is not allowed; allowed: a whole number from 1 to 247"},
 		{"buses:\n  - port: /dev/x\n    pumps:\n      - address: 2\n        profile: gneric\n", `c.yaml:5: buses[0].pumps[0].profile: "gneric" is not allowed; allowed: cim-epump, generic`},
+		{"buses:\n  - port: /dev/x\n    pumps: [{address: 2, profile: generic, pause: 2s}]\n", "buses[0].pumps[0].pause"},
+		{"buses:\n  - port: /dev/x\n    pumps: [{address: 2, profile: generic, reply_delay: 11s}]\n", "buses[0].pumps[0].reply_delay"},
 		{"buses:\n  - port: /dev/x\n    pumps: [{address: 2, profile: generic}, {address: 2, profile: generic}]\n", "buses[0].pumps[1].address: 2 is taken"},
 		{"buses:\n  - port: /dev/x\n  - port: /dev/x\n", "buses[1].port: /dev/x is taken by bus1"},
 		{"report_every: 5s\nreport_every: 6s\n", "report_every"},

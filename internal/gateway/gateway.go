@@ -163,7 +163,7 @@ func (g *Gateway) makeBuses() (*wire.Catalogue, error) {
 				return nil, err
 			}
 			id := standingKey(g.plug.adapters[b.Name], b.Port, p.Address)
-			device := poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay}
+			device := poll.Device{Name: p.Name, Address: p.Address, Profile: family, ReplyDelay: p.ReplyDelay, Pause: p.Pause}
 			keys[p.Address] = pumpKey(b.Port, device)
 			device.Standing = g.standings.of(id, g.plug.found[id])
 			device.Learned = g.paces.of(keys[p.Address])

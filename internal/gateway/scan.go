@@ -56,7 +56,8 @@ func scanModes(ctx context.Context, o ScanOptions, modes []fieldbus.Mode, w io.W
 	line := fieldbus.NewLine(o.Port, modes[0], fieldbus.OpenSerial, clock.System)
 	defer line.Close()
 	said := teller{w: w, port: o.Port, library: o.Families, verbose: o.Verbose}
-	r, err := discover.Run(ctx, discover.Config{Line: line, Library: o.Families, Modes: modes, Progress: said.progress})
+	r, err := discover.Run(ctx, discover.Config{Line: line, Library: o.Families, Modes: modes, Progress: said.progress,
+		ReplyDelay: o.ReplyDelay, Pause: o.Pause})
 	for _, remark := range r.Remarks {
 		fmt.Fprintf(w, "note: %s\n", remark)
 	}

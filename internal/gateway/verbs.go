@@ -26,6 +26,9 @@ type LineOptions struct {
 	Parity   string // "none", "even" or "odd"
 	StopBits int
 	Families *profile.Library // that it may meet
+	// ReplyDelay is what devices wait before each answer, and Pause how long they
+	// have to be left alone after it; 0: what their family says.
+	ReplyDelay, Pause time.Duration
 }
 
 func (o LineOptions) mode() (fieldbus.Mode, error) { return mode(o.Speed, o.Parity, o.StopBits) }
@@ -45,8 +48,8 @@ func mode(speed int, parity string, stopBits int) (fieldbus.Mode, error) {
 	return m, m.Validate()
 }
 
-// open opens the line for a verb; close it.
-func (o LineOptions) open() (*fieldbus.Line, *modbus.Master, error) {
+// open opens the line for a verb that asks one device; close it.
+func (o LineOptions) open(address int) (*fieldbus.Line, *modbus.Master, error) {
 	m, err := o.mode()
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +58,16 @@ func (o LineOptions) open() (*fieldbus.Line, *modbus.Master, error) {
 	if err := line.Open(); err != nil {
 		return nil, nil, err
 	}
-	return line, modbus.NewMaster(line), nil
+	master := modbus.NewMaster(line)
+	if o.ReplyDelay > 0 || o.Pause > 0 {
+		wait := o.ReplyDelay + usualReply
+		master.SetTiming(byte(address), modbus.Timing{ReplyMin: o.ReplyDelay, ReplyMax: wait, Quiet: o.ReplyDelay + wait, Pause: o.Pause})
+	}
+	return line, master, nil
 }
+
+// usualReply is what a verb grants a device beyond the delay that it was told of.
+const usualReply = time.Second
 
 // attempts of a verb: a person is waiting, and a frame may be damaged.
 const attempts = 3
@@ -64,7 +75,7 @@ const attempts = 3
 // Read reads registers by their printed numbers and writes a line for each.
 // function is 1 to 4; 0 is 3, and 4 where the device does not know 3.
 func Read(ctx context.Context, o LineOptions, address, function, register, count int, w io.Writer) error {
-	line, master, err := o.open()
+	line, master, err := o.open(address)
 	if err != nil {
 		return err
 	}
@@ -111,7 +122,7 @@ func explain(line *fieldbus.Line, err error) error {
 
 // Write writes one register and reads it back.
 func Write(ctx context.Context, o LineOptions, address, register int, value uint16, w io.Writer) error {
-	line, master, err := o.open()
+	line, master, err := o.open(address)
 	if err != nil {
 		return err
 	}
@@ -163,7 +174,7 @@ func (o LineOptions) bus(address int, family string) (*poll.Bus, error) {
 		m = fieldbus.Mode{} // the protocol's only one
 	}
 	return poll.NewBus(poll.Config{Name: "line", Port: o.Port, Mode: m, Protocol: p.Speaks(),
-		Devices: []poll.Device{{ID: pump, Name: pump, Address: address, Profile: p}}},
+		Devices: []poll.Device{{ID: pump, Name: pump, Address: address, Profile: p, ReplyDelay: o.ReplyDelay, Pause: o.Pause}}},
 		poll.Deps{Clock: clock.System, Log: silent})
 }
 
