@@ -78,11 +78,12 @@ type Config struct {
 // Server answers the four questions of EST.
 type Server struct {
 	Config
-	limits *limits
+	limits    *limits
+	questions *limits
 }
 
 // New makes a server.
-func New(c Config) *Server { return &Server{c, newLimits(c.Life)} }
+func New(c Config) *Server { return &Server{c, newLimits(c.Life), newQuestionLimits()} }
 
 // Handler is a handler of requests from a gateway that is known and in force.
 type Handler = func(w http.ResponseWriter, r *http.Request, g pki.Gateway)
@@ -90,8 +91,8 @@ type Handler = func(w http.ResponseWriter, r *http.Request, g pki.Gateway)
 // Mount adds the routes. guard lets known gateways pass and refuses others.
 func (s *Server) Mount(mux *http.ServeMux, guard func(Handler) http.HandlerFunc) {
 	const base = "/.well-known/est/"
-	mux.HandleFunc("GET "+base+"cacerts", guard(s.caCerts))
-	mux.HandleFunc("GET "+base+"csrattrs", guard(s.attributes))
+	mux.HandleFunc("GET "+base+"cacerts", guard(s.asked(s.caCerts)))
+	mux.HandleFunc("GET "+base+"csrattrs", guard(s.asked(s.attributes)))
 	mux.HandleFunc("POST "+base+"simpleenroll", guard(s.enroll(pki.Factory)))
 	mux.HandleFunc("POST "+base+"simplereenroll", guard(s.enroll(pki.Operational)))
 	for path, method := range map[string]string{"cacerts": "GET", "csrattrs": "GET", "simpleenroll": "POST", "simplereenroll": "POST"} {
@@ -100,6 +101,27 @@ func (s *Server) Mount(mux *http.ServeMux, guard func(Handler) http.HandlerFunc)
 			problem.Write(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here; allowed: "+method)
 		})
 	}
+}
+
+// asked answers a question as often as a gateway may ask.
+func (s *Server) asked(next Handler) Handler {
+	return func(w http.ResponseWriter, r *http.Request, g pki.Gateway) {
+		if s.within(s.questions, w, r, g) {
+			next(w, r, g)
+		}
+	}
+}
+
+// within tells whether a gateway is within its limits, and answers it if not.
+func (s *Server) within(l *limits, w http.ResponseWriter, r *http.Request, g pki.Gateway) bool {
+	wait := l.wait(g.Serial, s.Clock.Now())
+	if wait <= 0 {
+		return true
+	}
+	s.Log.Warn("a gateway asks too often", "gateway", g.Serial, "path", r.URL.Path, "remote", r.RemoteAddr)
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	problem.Write(w, http.StatusTooManyRequests, "That was asked too often; Retry-After says when to come back.")
+	return false
 }
 
 func (s *Server) caCerts(w http.ResponseWriter, _ *http.Request, g pki.Gateway) {
@@ -133,10 +155,7 @@ func (s *Server) enroll(role pki.Role) Handler {
 			problem.Write(w, http.StatusForbidden, fmt.Sprintf("%s is asked for with %s; this is %s.", r.URL.Path, article[role], article[g.Role]))
 			return
 		}
-		if wait := s.limits.wait(g.Serial, s.Clock.Now()); wait > 0 {
-			s.Log.Warn("too many enrolments", "gateway", g.Serial, "remote", r.RemoteAddr)
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-			problem.Write(w, http.StatusTooManyRequests, "Too many enrolments; Retry-After says when to come back.")
+		if !s.within(s.limits, w, r, g) {
 			return
 		}
 		request, status, err := readRequest(r)
@@ -148,7 +167,7 @@ func (s *Server) enroll(role pki.Role) Handler {
 			problem.Write(w, status, err.Error())
 			return
 		}
-		leaf, err := s.issue(r.Context(), g, request)
+		leaf, err := s.issue(r.Context(), g, r.TLS.PeerCertificates[0], request)
 		var revoked *store.RevokedError
 		switch {
 		case errors.As(err, &revoked):
@@ -213,12 +232,14 @@ func belongs(request *x509.CertificateRequest, g pki.Gateway) (status int, err e
 }
 
 // issue makes the certificate and registers it.
-func (s *Server) issue(ctx context.Context, g pki.Gateway, request *x509.CertificateRequest) (*x509.Certificate, error) {
+func (s *Server) issue(ctx context.Context, g pki.Gateway, shown *x509.Certificate, request *x509.CertificateRequest) (*x509.Certificate, error) {
 	key := sha256.Sum256(request.RawSubjectPublicKeyInfo)
-	if g.Role == pki.Factory {
-		if err := s.watchForClones(ctx, g, key[:]); err != nil {
-			return nil, err
-		}
+	watch := s.watchForClones
+	if g.Role == pki.Operational {
+		watch = func(ctx context.Context, g pki.Gateway, key []byte) error { return s.watchRenewals(ctx, g, shown, key) }
+	}
+	if err := watch(ctx, g, key[:]); err != nil {
+		return nil, err
 	}
 	leaf, err := s.Authority.IssueOperational(request)
 	if err != nil {
@@ -260,6 +281,33 @@ func (s *Server) watchForClones(ctx context.Context, g pki.Gateway, key []byte) 
 		return nil
 	}
 	why := fmt.Sprintf("it enrolled anew although a certificate for another key is good until %s", other.NotAfter.Format("2006-01-02"))
+	s.Log.Warn("an identity may be in use twice", "gateway", g.Serial, "why", why)
+	return s.Store.SuspectClone(ctx, g.Serial, why)
+}
+
+// watchRenewals raises an alarm when a certificate that was renewed already is
+// renewed again with yet another key: somebody has a copy of it. A gateway that did
+// not hear the answer to its renewal asks again with the key that it asked with.
+func (s *Server) watchRenewals(ctx context.Context, g pki.Gateway, shown *x509.Certificate, key []byte) error {
+	certs, err := s.Store.Certificates(ctx, g.Serial)
+	if err != nil {
+		return err
+	}
+	own := sha256.Sum256(shown.RawSubjectPublicKeyInfo)
+	now, superseded := s.Clock.Now(), false
+	for _, c := range certs {
+		switch {
+		case c.Role != string(pki.Operational) || !c.Revoked.IsZero() || !now.Before(c.NotAfter):
+		case bytes.Equal(c.Key, key):
+			return nil
+		case !bytes.Equal(c.Key, own[:]) && !c.NotBefore.Before(shown.NotBefore):
+			superseded = true
+		}
+	}
+	if !superseded {
+		return nil
+	}
+	why := fmt.Sprintf("the certificate of %s was renewed again, with another key than before", shown.NotBefore.UTC().Format("2006-01-02"))
 	s.Log.Warn("an identity may be in use twice", "gateway", g.Serial, "why", why)
 	return s.Store.SuspectClone(ctx, g.Serial, why)
 }

@@ -2,6 +2,7 @@ package est_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -150,6 +151,55 @@ func TestAnAnswerThatWasLostIsNoSignOfAClone(t *testing.T) {
 	}
 	if alarms, err := b.db.Alarms(t.Context(), "GW-0001"); err != nil || len(alarms) != 0 {
 		t.Errorf("alarms: %v, %v", alarms, err)
+	}
+}
+
+// A copy of a gateway's disk renews the very certificate that the gateway has
+// renewed, with a key of its own.
+func TestAttackACopyOfACertificateThatRenewsItRaisesAnAlarm(t *testing.T) {
+	b := newBench(t)
+	key, chain := b.factory("GW-0001")
+	first, second := newKey(t), newKey(t)
+	got, err := b.client.Enroll(t.Context(), b.as(key, chain), request(t, "GW-0001", first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := b.as(first, b.chain(got[0]))
+	for _, tt := range []struct {
+		name   string
+		key    *ecdsa.PrivateKey
+		alarms int
+	}{{"the renewal", second, 0}, {"the renewal again, its answer was lost", second, 0}, {"the copy", newKey(t), 1}} {
+		if _, err := b.client.Reenroll(t.Context(), shared, request(t, "GW-0001", tt.key)); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if alarms, err := b.db.Alarms(t.Context(), "GW-0001"); err != nil || len(alarms) != tt.alarms {
+			t.Errorf("%s: alarms %v, %v; want %d", tt.name, alarms, err, tt.alarms)
+		}
+	}
+}
+
+func TestAttackAGatewayThatOnlyAsksIsLimitedToo(t *testing.T) {
+	for name, ask := range map[string]func(b *bench, as *tls.Config) error{
+		"cacerts":  func(b *bench, as *tls.Config) error { _, err := b.client.CACerts(t.Context(), as); return err },
+		"csrattrs": func(b *bench, as *tls.Config) error { _, err := b.client.Attributes(t.Context(), as); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			key, chain := b.factory("GW-0001")
+			as := b.as(key, chain)
+			var err error
+			answered := 0
+			for ; answered < 100 && err == nil; answered++ {
+				err = ask(b, as)
+			}
+			if status(err) != http.StatusTooManyRequests || answered < 10 {
+				t.Errorf("after %d questions: %v", answered, err)
+			}
+			if _, err := b.client.Enroll(t.Context(), as, request(t, "GW-0001", newKey(t))); err != nil {
+				t.Errorf("the questions used up the enrolments: %v", err)
+			}
+		})
 	}
 }
 

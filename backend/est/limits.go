@@ -8,17 +8,25 @@ import (
 )
 
 // A gateway enrols once in weeks. What it may do beyond that serves somebody at a
-// bench; what all of them may do together keeps the signing key's processor free
-// for the rest of the service.
+// bench, six times at once. In the long run it may enrol six times a day: where an
+// endpoint refuses every certificate, a gateway that asks for another and another
+// fills the registry and helps nobody. What all may do together keeps the signing
+// key's processor free for the rest of the service.
 const (
-	perGateway      = time.Hour / 6
+	perGateway      = 4 * time.Hour
 	perGatewayBurst = 6
-	altogether      = 50 // a second
-	altogetherBurst = 200
+	// The questions that nothing is signed for (cacerts, csrattrs) come with every
+	// enrolment, and have a budget of their own: they use up none of it.
+	perQuestion      = 30 * time.Second
+	perQuestionBurst = 20
+	altogether       = 50 // a second
+	altogetherBurst  = 200
 )
 
-// limits counts enrolments of each gateway, and of all.
+// limits counts enrolments, or questions, of each gateway, and of all.
 type limits struct {
+	burst int
+
 	mu   sync.Mutex
 	all  *rate.Limiter
 	each map[string]*rate.Limiter // guarded by mu; serial numbers are those of known gateways
@@ -29,14 +37,19 @@ type limits struct {
 // newLimits makes limits for certificates of that life: whoever renews in time is
 // never kept waiting.
 func newLimits(life time.Duration) *limits {
-	l := &limits{all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}, every: perGateway}
+	l := &limits{burst: perGatewayBurst, all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}, every: perGateway}
 	if life > 0 {
 		l.every = min(l.every, life/4)
 	}
 	return l
 }
 
-// wait counts one enrolment: 0 lets it pass, otherwise it is refused and may be
+// newQuestionLimits makes limits for what is only read.
+func newQuestionLimits() *limits {
+	return &limits{burst: perQuestionBurst, every: perQuestion, all: rate.NewLimiter(altogether, altogetherBurst), each: map[string]*rate.Limiter{}}
+}
+
+// wait counts one of them: 0 lets it pass, otherwise it is refused and may be
 // tried again after that time.
 func (l *limits) wait(serial string, now time.Time) time.Duration {
 	l.mu.Lock()
@@ -44,7 +57,7 @@ func (l *limits) wait(serial string, now time.Time) time.Duration {
 	mine, ok := l.each[serial]
 	if !ok {
 		l.forget(now)
-		mine = rate.NewLimiter(rate.Every(l.every), perGatewayBurst)
+		mine = rate.NewLimiter(rate.Every(l.every), l.burst)
 		l.each[serial] = mine
 	}
 	own := mine.ReserveN(now, 1)
@@ -67,7 +80,7 @@ func (l *limits) forget(now time.Time) {
 		return
 	}
 	for serial, r := range l.each {
-		if r.TokensAt(now) >= perGatewayBurst {
+		if r.TokensAt(now) >= float64(l.burst) {
 			delete(l.each, serial)
 		}
 	}
