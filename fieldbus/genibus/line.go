@@ -65,6 +65,13 @@ const (
 	// courtesy is how long another master must not have been heard before this
 	// one speaks again. A master that is there speaks every 2.5 s.
 	courtesy = 10 * time.Second
+	// regular is the longest pause of a master that is there; some ask every 5 s.
+	regular = 6 * time.Second
+	// suspicion is how long this one is silent as long as another master was heard
+	// less than masterSure times; one heard less than masterLikely times is noise.
+	suspicion    = 3 * time.Second
+	masterLikely = 3
+	masterSure   = 6
 )
 
 // limits are the bounds within which a device's pace is learnt.

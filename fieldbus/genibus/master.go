@@ -34,6 +34,13 @@ func (e *OtherMasterError) Error() string {
 	return fmt.Sprintf("another master (address %d) speaks on this bus: this one stays silent; take one of the two away", e.Address)
 }
 
+// heardMaster is how often in a row, with no pause longer than regular, a telegram
+// from or to another master was heard.
+type heardMaster struct {
+	last  time.Time
+	times int
+}
+
 // Stats counts what a master did and heard. It belongs to the master's
 // goroutine.
 type Stats struct {
@@ -75,6 +82,7 @@ type Master struct {
 	dec     Decoder
 	other   OtherMasterError // the other master that was heard last
 	silent  time.Time        // until then, out of courtesy to it
+	masters [256]heardMaster // by address
 
 	request [MaxPDU]byte // as it travels, with what was added to it
 	sent    [MaxTelegram]byte

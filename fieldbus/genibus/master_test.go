@@ -287,6 +287,47 @@ func TestAnotherMasterIsNamedAndLeftInPeace(t *testing.T) {
 	}
 }
 
+func TestStrayTelegramsDoNotSilenceTheMaster(t *testing.T) {
+	b := newBus(t, unit(32))
+	r := random(5)
+	for i := range 200 { // from other addresses each time, or from one now and then
+		from := byte(2 + i%28)
+		if i%40 == 0 {
+			from = 4
+		}
+		stray := genibus.Telegram{Start: genibus.DataRequest, To: 40, From: from, PDU: get(37)}.Append(nil)
+		b.port.Deliver(b.clk.Now().Add(time.Duration(i)*500*time.Millisecond+time.Duration(r.IntN(100))*time.Millisecond), stray...)
+	}
+	for range 100 {
+		if _, _, err := b.master.Do(ctx, 32, get(37), 70); err != nil && !errors.Is(err, genibus.ErrNoAnswer) && !errors.Is(err, genibus.ErrDamaged) {
+			t.Fatal(err)
+		}
+		b.clk.Advance(time.Second)
+	}
+	if n := b.master.Stats().Foreign; n < 100 {
+		t.Errorf("%d stray telegrams were heard", n)
+	}
+}
+
+func TestAFewTelegramsSilenceTheMasterForAShortTime(t *testing.T) {
+	b := newBus(t, unit(32))
+	stray := genibus.Telegram{Start: genibus.DataRequest, To: 40, From: 4, PDU: get(37)}.Append(nil)
+	for i := range 3 {
+		b.port.Deliver(b.clk.Now().Add(time.Duration(i)*time.Second), stray...)
+	}
+	var silent time.Duration
+	for range 300 {
+		var other *genibus.OtherMasterError
+		if _, _, err := b.master.Do(ctx, 32, get(37), 70); errors.As(err, &other) {
+			silent += 100 * time.Millisecond
+		}
+		b.clk.Advance(100 * time.Millisecond)
+	}
+	if silent == 0 || silent > 4*time.Second {
+		t.Errorf("silent for %v", silent)
+	}
+}
+
 func TestAnEmptyRequestKeepsAPumpAwake(t *testing.T) {
 	b := newBus(t, unit(32))
 	reply, _, err := b.master.Do(ctx, 32, nil, 70)

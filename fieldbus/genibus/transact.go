@@ -191,17 +191,27 @@ func (m *Master) note(t Telegram) {
 	m.overheard(t.From, now)
 }
 
-// overheard takes in a telegram from or to a master. One alone may be noise with
-// a checksum that happens to fit. The start byte is outside the checksum, so
+// overheard takes in a telegram from or to a master. A stray one may be noise with
+// a checksum that happens to fit: a master is heard again and again. The start byte is outside the checksum, so
 // that a device's reply can come to look like a request; hence devices count
 // for none.
 func (m *Master) overheard(address byte, now time.Time) {
 	if address == m.address || address >= FirstSlave && address <= LastSlave {
 		return
 	}
-	if !m.other.Heard.IsZero() && now.Sub(m.other.Heard) < courtesy {
-		m.silent = now.Add(courtesy)
+	h := &m.masters[address]
+	if now.Sub(h.last) > regular {
+		h.times = 0
 	}
+	h.last = now
+	if h.times = min(h.times+1, masterSure); h.times < masterLikely {
+		return
+	}
+	silence := suspicion
+	if h.times == masterSure {
+		silence = courtesy
+	}
+	m.silent = later(m.silent, now.Add(silence))
 	m.other = OtherMasterError{address, now}
 }
 
