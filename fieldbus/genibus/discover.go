@@ -18,6 +18,9 @@ type Discovery struct {
 	// Collisions counts answers to connection requests that were damaged. Some
 	// are usual, because devices draw their delays at random.
 	Collisions int
+	// Unresolved says that answers were still damaged at the end: there are more
+	// units than could be told apart.
+	Unresolved bool
 }
 
 // DiscoverTime is how long Discover has to look to find everything: a device
@@ -57,8 +60,12 @@ func (m *Master) Discover(ctx context.Context, known []byte, d time.Duration, fo
 		if err != nil {
 			return s.Discovery, err
 		}
+		// Units that answer with others are heard again until each was heard alone.
 		if collided {
 			s.Collisions++
+			s.Unresolved = true
+		} else if len(answers) == 0 {
+			s.Unresolved = false
 		}
 		for _, c := range answers {
 			if s.has(c.Address) {

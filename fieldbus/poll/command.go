@@ -56,12 +56,14 @@ type order struct {
 	at    time.Time // not before
 	fresh bool      // the loop has not seen it yet
 
-	phase  phase
-	tries  int
-	word   uint16 // of the register whose bit is changed
-	sent   time.Time
-	until  time.Time // then it has not followed
-	result chan outcome
+	phase   phase
+	tries   int
+	told    int    // times, on GENIbus
+	unheard bool   // the last of these was not answered
+	word    uint16 // of the register whose bit is changed
+	sent    time.Time
+	until   time.Time // then it has not followed
+	result  chan outcome
 }
 
 type outcome struct {
@@ -481,6 +483,10 @@ func (b *Bus) verify(ctx context.Context, o *order) error {
 	text := telemetry.Text(it.Point.Enum, it.Point.Unit, it.Scale, raw)
 	if q == telemetry.Good && c.Followed(o.raw, raw, it.Scale) {
 		b.finish(o, Result{Sent: o.sent, Seen: now, Raw: raw, Text: text}, nil)
+		return nil
+	}
+	if o.unheard && o.told < commandAttempts {
+		o.phase = writing
 		return nil
 	}
 	if now.Before(o.until) {

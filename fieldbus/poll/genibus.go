@@ -121,6 +121,9 @@ func (b *Bus) readGeni(ctx context.Context, d *device, f *frame, put func(i int,
 			continue // an item whose scale is not known any more stays due
 		}
 		v := b.pickedFrom(d, p, reply)
+		if v.q == telemetry.Good {
+			b.noticed(d, p.item, v.raw)
+		}
 		put(p.item, v.raw, v.q)
 	}
 	return at, nil
@@ -328,19 +331,22 @@ func (b *Bus) transactGeni(ctx context.Context, o *order) error {
 		if c.Geni.Reference != 0 {
 			pdu = genibus.AppendSet(nil, genibus.Reference, byte(c.Geni.Reference), byte(o.raw))
 		}
-		if o.tries == 0 {
+		if o.told++; o.told == 1 {
 			o.sent = b.clk.Now()
 		}
+		o.until = o.sent.Add(c.Settle)
 		reply, _, err := b.geni.master.Do(ctx, byte(d.Address), pdu, d.geni.buffer)
 		b.account()
+		if faultOf(err) == silent { // it may have been told: that is looked at before it is told again
+			o.phase, o.unheard = verifying, true
+		}
 		if err != nil {
 			return err
 		}
 		if r := genibus.Refused(byte(d.Address), pdu, reply); r != nil {
 			return r
 		}
-		o.until = o.sent.Add(c.Settle)
-		o.phase = verifying
+		o.phase, o.unheard = verifying, false
 	default:
 		return b.verify(ctx, o)
 	}

@@ -403,9 +403,6 @@ func (b *Bus) deliver(d *device, at time.Time, values []value) {
 		if v.q != telemetry.Missing {
 			d.read[v.item] = at
 		}
-		if d.geni != nil && v.q == telemetry.Good {
-			b.noticed(d, v.item, v.raw)
-		}
 		if d.lost() && v.q == telemetry.Good {
 			v.q = telemetry.Stale
 		}

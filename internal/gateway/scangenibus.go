@@ -47,6 +47,9 @@ func ScanGenibus(ctx context.Context, o LineOptions, verbose bool, w io.Writer) 
 		return errors.New("no GENIbus unit answers: check the wiring, and that the pumps have power")
 	}
 	fmt.Fprintf(w, "%d found\n", len(found.Units))
+	if found.Unresolved {
+		fmt.Fprintln(w, "answers collided to the end: there are more units than could be told apart; take those that were found off the line, and scan again")
+	}
 	return nil
 }
 
