@@ -17,22 +17,26 @@ const (
 	revocationEvery = 250 * time.Millisecond
 	// handshakesUnderWay is how long a connection may take from its check to being
 	// one that can be dropped.
-	handshakesUnderWay = 15 * time.Second
+	handshakesUnderWay = 30 * time.Second
 )
 
 // Revocations is where revocations are found.
 type Revocations interface {
 	// Revocations lists those with an id beyond after, oldest first.
 	Revocations(ctx context.Context, after int64) ([]store.Revocation, error)
-	// Standing answers a *store.RevokedError for a gateway that is revoked now.
+	// Standing answers a *store.RevokedError for a gateway that is revoked now, or whose
+	// certificate of that number is.
 	Standing(ctx context.Context, serial, number string) error
 }
 
-// dropRevoked ends the connections of gateways that are revoked after the one of
-// that id, until ctx ends. A gateway whose handshake was under way when it was
-// revoked is dropped as soon as it stands.
-func dropRevoked(ctx context.Context, db Revocations, seen int64, clk clock.Clock, drop func(serial string), log *slog.Logger) {
-	recent := map[string]time.Time{} // until when a gateway is dropped again
+// shutOut is whom a revocation is of: a gateway, or a certificate of it.
+type shutOut struct{ serial, number string }
+
+// dropRevoked ends the connections of gateways and certificates that are revoked after
+// the one of that id, until ctx ends. Whoever's handshake was under way meanwhile is
+// dropped as soon as the connection stands.
+func dropRevoked(ctx context.Context, db Revocations, seen int64, clk clock.Clock, drop func(serial, number string), log *slog.Logger) {
+	recent := map[shutOut]time.Time{} // until when each is dropped again
 	failing := false
 	for ctx.Err() == nil {
 		fresh, err := db.Revocations(ctx, seen)
@@ -44,16 +48,16 @@ func dropRevoked(ctx context.Context, db Revocations, seen int64, clk clock.Cloc
 		for _, r := range fresh {
 			seen = r.ID
 			log.Warn("revoked", "gateway", r.Gateway, "certificate", r.Number, "reason", r.Reason)
-			recent[r.Gateway] = now.Add(handshakesUnderWay)
-			drop(r.Gateway) // what else it has may bring it back at once
+			recent[shutOut{r.Gateway, r.Number}] = now.Add(handshakesUnderWay)
+			drop(r.Gateway, r.Number)
 		}
-		for serial, until := range recent {
+		for who, until := range recent {
 			var revoked *store.RevokedError
 			switch {
 			case now.After(until):
-				delete(recent, serial)
-			case errors.As(db.Standing(ctx, serial, ""), &revoked):
-				drop(serial)
+				delete(recent, who)
+			case errors.As(db.Standing(ctx, who.serial, who.number), &revoked):
+				drop(who.serial, who.number)
 			}
 		}
 		_ = clk.Sleep(ctx, revocationEvery) // its error says that ctx has ended

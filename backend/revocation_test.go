@@ -32,11 +32,11 @@ func (l *ledger) Revocations(_ context.Context, after int64) (fresh []store.Revo
 	return fresh, l.fails
 }
 
-func (l *ledger) Standing(_ context.Context, serial, _ string) error {
+func (l *ledger) Standing(_ context.Context, serial, number string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.all {
-		if r.Gateway == serial && r.Number == "" && r.Lifted.IsZero() {
+		if r.Gateway == serial && (r.Number == "" || r.Number == number) && r.Lifted.IsZero() {
 			return &store.RevokedError{Gateway: serial}
 		}
 	}
@@ -70,10 +70,10 @@ func TestARevocationActsOnLiveConnectionsWithinASecond(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			dropRevoked(ctx, l, seen, clock.System, func(serial string) {
+			dropRevoked(ctx, l, seen, clock.System, func(serial, number string) {
 				mu.Lock()
 				defer mu.Unlock()
-				dropped = append(dropped, serial)
+				dropped = append(dropped, serial+number)
 			}, slog.New(slog.DiscardHandler))
 		}()
 		time.Sleep(5 * time.Second)
@@ -83,15 +83,15 @@ func TestARevocationActsOnLiveConnectionsWithinASecond(t *testing.T) {
 		l.add(store.Revocation{Gateway: "GW-0001", Reason: "stolen"})
 		l.add(store.Revocation{Gateway: "GW-0002", Number: "77", Reason: "replaced"})
 		time.Sleep(time.Second)
-		if got := calls(); !slices.Contains(got, "GW-0001") || !slices.Contains(got, "GW-0002") {
+		if got := calls(); !slices.Contains(got, "GW-0001") || !slices.Contains(got, "GW-000277") {
 			t.Errorf("a second later were dropped: %v", got)
 		}
 		// A handshake that was under way then stands a few seconds later.
 		time.Sleep(10 * time.Second)
-		if got := calls(); !slices.Contains(got, "GW-0001") || slices.Contains(got, "GW-0002") {
+		if got := calls(); !slices.Contains(got, "GW-0001") || !slices.Contains(got, "GW-000277") || slices.Contains(got, "GW-0002") {
 			t.Errorf("during the handshakes that were under way were dropped: %v", got)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(25 * time.Second)
 		calls()
 		time.Sleep(time.Minute)
 		if got := calls(); len(got) != 0 {

@@ -58,7 +58,7 @@ func newRoles(cfg Config, db *store.Store, ca *pki.CA, at Addresses) ([]role, er
 	mqttLog := cfg.Log.With("role", "endpoint")
 	// A factory identity opens enrolment and updates, and nothing else.
 	enrolled := pki.OnlyRole(pki.Operational, admitKnown(db))
-	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", enrolled), Clock: cfg.Clock, Log: mqttLog})
+	mqtt, err := endpoint.New(endpoint.Config{Store: db, TLS: gateways("endpoint", enrolled), Check: enrolled, Clock: cfg.Clock, Log: mqttLog})
 	if err != nil {
 		return nil, err
 	}
@@ -147,11 +147,12 @@ func httpRole(h http.Handler, config *tls.Config, limits pki.Limits, log *slog.L
 	}
 }
 
-// admitKnown lets known gateways in that are not revoked. It is asked at every
+// admitKnown lets known gateways in that are not revoked, with a certificate that
+// the registry has issued. It is asked at every
 // handshake, of resumed sessions too.
 func admitKnown(db *store.Store) pki.GatewayCheck {
 	return func(serial string, leaf *x509.Certificate) error {
-		if err := db.Standing(context.Background(), serial, pki.Number(leaf)); err != nil {
+		if err := db.Admit(context.Background(), serial, pki.Number(leaf), leaf.Raw); err != nil {
 			return fmt.Errorf("%s: %w", serial, err)
 		}
 		return nil

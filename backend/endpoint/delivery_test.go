@@ -148,7 +148,7 @@ func TestDropEndsTheConnectionsOfThatGatewayOnly(t *testing.T) {
 	dropped, other := s.gateway(t, "GW-0001"), s.gateway(t, "GW-0002")
 	half := s.dial(t, "GW-0001") // has not sent CONNECT yet
 	eventually(t, "three connections", func() bool { return s.endpoint.Stats().Connected == 3 })
-	s.endpoint.Drop("GW-0001")
+	s.endpoint.Drop("GW-0001", "")
 	dropped.mustBeClosed("Drop")
 	half.mustBeClosed("Drop")
 	other.mustServe()

@@ -29,6 +29,7 @@ package endpoint
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -72,6 +73,9 @@ type Store interface {
 type Config struct {
 	Store Store
 	TLS   *tls.Config // of pki.ForGateways
+	// Check is asked again at CONNECT, when the connection is one that Drop finds: the
+	// handshake asked before, and a revocation may have come between. nil: it is not.
+	Check pki.GatewayCheck
 	Clock clock.Clock
 	Log   *slog.Logger
 
@@ -177,12 +181,13 @@ func (e *Endpoint) Serve(ctx context.Context, plain net.Listener) error {
 // connection is the life of one connection whose handshake is done.
 func (e *Endpoint) connection(ctx context.Context, secure *tls.Conn) {
 	defer secure.Close()
-	serial, err := pki.PeerSerial(secure.ConnectionState())
+	state := secure.ConnectionState()
+	serial, err := pki.PeerSerial(state)
 	if err != nil {
 		e.cfg.Log.Error("a connection without a name got through the handshake", "remote", secure.RemoteAddr().String(), "err", err)
 		return
 	}
-	c := &conn{Conn: secure, serial: serial, gone: make(chan struct{}), proof: proof{came: make(chan struct{})}, log: e.cfg.Log.With("gateway", serial, "remote", secure.RemoteAddr().String())}
+	c := &conn{Conn: secure, serial: serial, leaf: state.PeerCertificates[0], gone: make(chan struct{}), proof: proof{came: make(chan struct{})}, log: e.cfg.Log.With("gateway", serial, "remote", secure.RemoteAddr().String())}
 	if !e.add(ctx, c) {
 		return
 	}
@@ -209,6 +214,7 @@ func lost(err error) bool {
 type conn struct {
 	net.Conn
 	serial string
+	leaf   *x509.Certificate // that the gateway showed
 	log    *slog.Logger
 
 	gone chan struct{} // closed when the connection has ended
@@ -254,13 +260,13 @@ func (e *Endpoint) dropAll() {
 	}
 }
 
-// Drop closes the connections of a gateway, which has been revoked or assigned
-// elsewhere.
-func (e *Endpoint) Drop(serial string) {
+// Drop closes the connections of a gateway that were made with the certificate of
+// that number, or all of them where it is empty.
+func (e *Endpoint) Drop(serial, number string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for c := range e.open {
-		if c.serial == serial {
+		if c.serial == serial && (number == "" || pki.Number(c.leaf) == number) {
 			c.Close()
 		}
 	}

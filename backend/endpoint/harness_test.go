@@ -157,6 +157,7 @@ type site struct {
 	log      *logbook
 	addr     string
 	admit    func(serial string) error // at the handshake, if not nil
+	stands   pki.GatewayCheck          // at CONNECT, if not nil
 	clock    clock.Clock
 }
 
@@ -181,6 +182,12 @@ func (s *site) run(t *testing.T, on endpoint.Store) {
 			}
 			return nil
 		}),
+		Check: func(serial string, leaf *x509.Certificate) error {
+			if s.stands != nil {
+				return s.stands(serial, leaf)
+			}
+			return nil
+		},
 		Clock: s.clock,
 		Log:   slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
@@ -208,6 +215,7 @@ type client struct {
 	t *testing.T
 	*tls.Conn
 	serial string
+	shown  tls.Certificate
 }
 
 // dial opens a connection with the certificate of a gateway.
@@ -223,7 +231,7 @@ func (s *site) dial(t *testing.T, serial string) *client {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &client{t, conn.(*tls.Conn), serial}
+	return &client{t, conn.(*tls.Conn), serial, cert}
 }
 
 // gateway is a connection of a gateway that behaves, after its CONNACK.

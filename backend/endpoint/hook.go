@@ -49,6 +49,9 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			err = errors.New("a second CONNECT")
 		}
 		c.connected = true
+		if err == nil && h.e.cfg.Check != nil {
+			err = h.e.cfg.Check(c.serial, c.leaf)
+		}
 	}
 	if err != nil {
 		c.violates(h.e, err)

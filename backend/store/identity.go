@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -24,6 +25,9 @@ type RevokedError struct {
 func (e *RevokedError) Error() string {
 	return fmt.Sprintf("%s is revoked since %s: %s", e.Gateway, e.Since.Format("2006-01-02 15:04 UTC"), e.Reason)
 }
+
+// ErrNotIssued: the registry has not issued that certificate to that gateway.
+var ErrNotIssued = errors.New("the registry has not issued that certificate")
 
 // Certificate is what was issued to a gateway.
 type Certificate struct {
@@ -135,6 +139,24 @@ func blob(b []byte) []byte {
 // every handshake.
 func (s *Store) Standing(ctx context.Context, serial, number string) error {
 	return standing(ctx, s.reader, serial, number)
+}
+
+// Admit is Standing for a certificate as it was shown, which must be one that the
+// registry has issued, byte for byte: whoever has stolen an authority's key makes
+// certificates that nobody has revoked. Otherwise it answers ErrNotIssued.
+func (s *Store) Admit(ctx context.Context, serial, number string, der []byte) error {
+	if err := standing(ctx, s.reader, serial, number); err != nil {
+		return err
+	}
+	var issued []byte
+	err := s.reader.QueryRowContext(ctx, `SELECT der FROM certificates WHERE number = ? AND gateway = ?`, number, serial).Scan(&issued)
+	switch {
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("looking up a certificate of %s: %w", serial, err)
+	case err != nil || !bytes.Equal(issued, der):
+		return ErrNotIssued
+	}
+	return nil
 }
 
 func standing(ctx context.Context, db interface {

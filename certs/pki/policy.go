@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -170,8 +171,17 @@ func Verify(shown []*x509.Certificate, roots *x509.CertPool, now time.Time, usag
 	if !says(leaf, usage) {
 		return nil, fmt.Errorf("it does not say that it is for %s", usageText(usage))
 	}
+	for _, c := range chains[0] {
+		if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minRSA {
+			return nil, fmt.Errorf("%q has an RSA key of %d bits; %d is the least", c.Subject.CommonName, key.N.BitLen(), minRSA)
+		}
+	}
 	return chains[0], nil
 }
+
+// minRSA is the least size of an RSA key in bits (NIST SP 800-131A). Requests must be
+// for P-256; this is for certificates that somebody else's authority has issued.
+const minRSA = 2048
 
 func usageText(usage x509.ExtKeyUsage) string {
 	if usage == x509.ExtKeyUsageServerAuth {
