@@ -56,7 +56,7 @@ func (p *serialPort) SetReadTimeout(d time.Duration) error {
 // Read waits for bytes for a short while by itself, which is cheaper, and leaves
 // what is left of a longer wait, and every error, to the library.
 func (p *serialPort) Read(b []byte) (int, error) {
-	wait := p.timeout
+	wait, began := p.timeout, monotonic()
 	if wait == 0 || readable(p.second, wait) {
 		n, err := unix.Read(p.second, b)
 		if n > 0 {
@@ -65,7 +65,7 @@ func (p *serialPort) Read(b []byte) (int, error) {
 		if wait = 0; errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 			return 0, nil
 		}
-	} else if wait -= heldMost; wait <= 0 {
+	} else if wait -= monotonic() - began; wait <= 0 {
 		return 0, nil
 	}
 	if p.set != wait {
