@@ -83,6 +83,9 @@ func TestEveryUnitIsFound(t *testing.T) {
 	if len(got.Units) != 12 || len(got.Duplicates) != 0 || told[0] != 35 {
 		t.Fatalf("found %v, duplicates %v", told, got.Duplicates)
 	}
+	if got.Unresolved {
+		t.Error("all were told apart, and more are said to be there")
+	}
 	want := genibus.Identity{Address: 35, Group: 247, Buffer: 70, Family: 1, Type: 10, Version: 1, Name: "MAGNA3"}
 	if got.Units[0] != want {
 		t.Errorf("got %+v; want %+v", got.Units[0], want)
@@ -101,6 +104,22 @@ func TestTwoUnitsAtTheFactoryAddressAreReported(t *testing.T) {
 	}
 	if len(got.Units) != 1 || got.Units[0].Address != 40 {
 		t.Errorf("units %+v", got.Units)
+	}
+}
+
+func TestUnitsThatCollideToTheEndAreSaid(t *testing.T) {
+	b := newBus(t, unit(40))
+	connecting(b, map[*genitest.Unit]time.Time{})
+	answer := b.port.OnWrite
+	b.port.OnWrite = func(telegram []byte, at time.Time) {
+		answer(telegram, at)
+		if telegram[2] == genibus.ConnectionRequest { // two others, always at once
+			b.port.Deliver(at.Add(60*time.Millisecond), 0x24, 0x0E, 0x01, 0x55, 0xAA)
+		}
+	}
+	got, err := b.master.Discover(ctx, []byte{40}, genibus.DiscoverTime, nil)
+	if err != nil || len(got.Units) != 1 || !got.Unresolved {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
