@@ -141,13 +141,19 @@ func (s *search) identify(ctx context.Context, address byte) error {
 	return nil
 }
 
-// silence addresses the units that would soon answer connection requests again.
+// silence addresses the units that would soon answer connection requests again,
+// those that share an address included: they are known, and would be taken for
+// others that could not be told apart.
 func (s *search) silence(ctx context.Context) error {
+	addresses := slices.Clone(s.Duplicates)
 	for _, id := range s.Units {
-		if s.m.clk.Now().Sub(s.m.Spoken(id.Address)) < silencing {
+		addresses = append(addresses, id.Address)
+	}
+	for _, address := range addresses {
+		if s.m.clk.Now().Sub(s.m.Spoken(address)) < silencing {
 			continue
 		}
-		_, _, err := s.m.Do(ctx, id.Address, nil, SmallestBuffer)
+		_, _, err := s.m.Do(ctx, address, nil, SmallestBuffer)
 		if err != nil && !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrDamaged) && ctx.Err() == nil {
 			return err
 		}

@@ -105,6 +105,9 @@ func TestTwoUnitsAtTheFactoryAddressAreReported(t *testing.T) {
 	if len(got.Units) != 1 || got.Units[0].Address != 40 {
 		t.Errorf("units %+v", got.Units)
 	}
+	if got.Unresolved {
+		t.Error("the two are known, and more are said to be there")
+	}
 }
 
 func TestUnitsThatCollideToTheEndAreSaid(t *testing.T) {
