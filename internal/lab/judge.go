@@ -22,6 +22,8 @@ type Served struct {
 	// Late: the answer came so late that the gateway may have given it up, and need
 	// not have said so where it had promised nothing.
 	Late bool
+	// Aside: the gateway may have read it for its own sake, and need not report it.
+	Aside bool
 	// PerhapsAbsent: the value is Raw, or the pump says that it has none.
 	PerhapsAbsent bool
 }
@@ -310,6 +312,10 @@ func (v *Verdict) compare(key SeriesKey, attempts []Served, r Stored) {
 }
 
 func (v *Verdict) unstored(key SeriesKey, attempts []Served, gaps []telemetry.Gap) {
+	if attempts[0].Aside {
+		v.Served--
+		return
+	}
 	asked := attempts[0].Asked
 	if slices.ContainsFunc(gaps, func(g telemetry.Gap) bool {
 		return !asked.Before(g.From.Add(-slack)) && asked.Before(g.To.Add(slack))

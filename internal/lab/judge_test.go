@@ -58,6 +58,10 @@ func TestTheJudgeIsNotBlind(t *testing.T) {
 		{name: "a reading lost in the middle", missing: 1, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
 			return a, append(b[:4:4], b[5:]...), nil
 		}},
+		{name: "read for the gateway's own sake", change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
+			a[4].Aside = true
+			return a, append(b[:4:4], b[5:]...), nil
+		}},
 		{name: "the last readings lost", missing: 2, change: func(a []Served, b []Stored) ([]Served, []Stored, []telemetry.Gap) {
 			return a, b[:8], nil
 		}},

@@ -101,6 +101,7 @@ func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Se
 					Late: a.Done.Sub(a.Planned) > patience}
 				if it.Geni != nil {
 					ok = s.fromItems(it, a.Items)
+					s.Aside = aside(family, it, a.Items)
 				} else {
 					ok = s.fromRegisters(it, int(family.Wire(it.Register)), &a)
 				}
@@ -116,6 +117,15 @@ func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Se
 		return nil
 	})
 	return served, err
+}
+
+// aside tells whether a telegram asked for nothing but an item that decides the
+// scale of others: a bus reads that for its own sake before it asks for INFO.
+func aside(family *profile.Profile, it profile.Item, items []geni.Item) bool {
+	decides := slices.ContainsFunc(family.Items, func(o profile.Item) bool { return o.Geni.Follows == it.Point.Name })
+	return decides && !slices.ContainsFunc(items, func(x geni.Item) bool {
+		return int(x.Class) != it.Geni.Class || !slices.Contains(it.Geni.IDs, x.ID)
+	})
 }
 
 // fromRegisters takes the value from an answer on Modbus, if it is in there.
