@@ -80,7 +80,8 @@ func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Se
 	var served []Served
 	before := map[int]time.Time{} // when each address was asked last
 	err = pumpsim.ReadServed(f, func(a pumpsim.Served) error {
-		repeated := a.Repeat && !slices.ContainsFunc(starts, func(t time.Time) bool { return t.After(before[a.Address]) && t.Before(a.Asked) })
+		first := slices.ContainsFunc(starts, func(t time.Time) bool { return t.After(before[a.Address]) && t.Before(a.Asked) })
+		repeated := a.Repeat && !first
 		if a.Function == 0 && a.Asked.Sub(before[a.Address]) > retryWithin {
 			repeated = false // on GENIbus the next cycle may ask in the same words
 		}
@@ -99,9 +100,12 @@ func servedOf(file, bus string, c telemetry.Catalogue, starts []time.Time) ([]Se
 				}
 				s := Served{Key: SeriesKey{p.ID, it.Point.Name}, Asked: a.Asked, Sampled: a.Sampled, Repeated: repeated,
 					Late: a.Done.Sub(a.Planned) > patience}
+				// The first answer after a start is for the slot before the first, which
+				// nobody has promised: on a busy machine it may be given up.
+				s.Aside = first
 				if it.Geni != nil {
 					ok = s.fromItems(it, a.Items)
-					s.Aside = aside(family, it, a.Items)
+					s.Aside = first || aside(family, it, a.Items)
 				} else {
 					ok = s.fromRegisters(it, int(family.Wire(it.Register)), &a)
 				}
