@@ -30,9 +30,10 @@ import (
 
 // Store knows the gateways.
 type Store interface {
-	// Standing is nil when the gateway may come in with the certificate of that
-	// number, store.ErrNoGateway when it is unknown, or a *store.RevokedError.
-	Standing(ctx context.Context, serial, number string) error
+	// Admit is nil when the gateway may come in with the certificate of that number
+	// and content, store.ErrNoGateway when the gateway is unknown, store.ErrNotIssued
+	// when the certificate is, or a *store.RevokedError.
+	Admit(ctx context.Context, serial, number string, der []byte) error
 }
 
 // Config is what the service is made of.
@@ -81,8 +82,9 @@ func New(c Config) http.Handler {
 
 type gatewayHandler func(w http.ResponseWriter, r *http.Request, g pki.Gateway)
 
-// known lets requests of gateways pass that the backend knows. A revocation since
-// the handshake counts, too: the connection may be an hour old.
+// known lets requests of gateways pass that the backend knows. What has changed since
+// the handshake counts: the connection may be an hour old, and a gateway that was
+// unknown may be known by now, with another certificate than it shows.
 func (s *service) known(next gatewayHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
@@ -94,12 +96,16 @@ func (s *service) known(next gatewayHandler) http.HandlerFunc {
 			problem.Write(w, http.StatusForbidden, "The certificate is not a gateway's: "+err.Error())
 			return
 		}
-		err = s.Store.Standing(r.Context(), g.Serial, pki.Number(r.TLS.PeerCertificates[0]))
+		leaf := r.TLS.PeerCertificates[0]
+		err = s.Store.Admit(r.Context(), g.Serial, pki.Number(leaf), leaf.Raw)
 		var revoked *store.RevokedError
 		switch {
 		case errors.Is(err, store.ErrNoGateway):
 			s.Log.Warn("an unknown gateway asked", "gateway", g.Serial, "remote", r.RemoteAddr)
 			problem.Write(w, http.StatusForbidden, "Gateway "+g.Serial+" is not known here: its certificate was issued, but it was never registered.")
+		case errors.Is(err, store.ErrNotIssued):
+			s.Log.Warn("a certificate that the registry has not issued", "gateway", g.Serial, "certificate", pki.Number(leaf), "remote", r.RemoteAddr)
+			problem.Write(w, http.StatusForbidden, "Gateway "+g.Serial+" is known here, but the registry has not issued the certificate that it shows.")
 		case errors.As(err, &revoked):
 			s.Log.Warn("a revoked gateway asked", "gateway", g.Serial, "remote", r.RemoteAddr)
 			problem.Write(w, http.StatusForbidden, "Gateway "+g.Serial+" is revoked.")

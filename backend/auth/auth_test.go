@@ -32,7 +32,7 @@ type registry struct {
 	standing map[string]error // by serial number; a gateway that is not in it is unknown
 }
 
-func (r *registry) Standing(_ context.Context, serial, _ string) error {
+func (r *registry) Admit(_ context.Context, serial, _ string, _ []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err, known := r.standing[serial]
@@ -62,7 +62,7 @@ func serve(t *testing.T) *site {
 	server := s.Server(t, "localhost")
 	config := pki.ForGateways(func() (*tls.Certificate, error) { return &server, nil }, s.CA.Pool(), time.Now, func(serial string, leaf *x509.Certificate) error {
 		// As backend does: whoever is unknown is told so over HTTP.
-		err := s.Standing(t.Context(), serial, pki.Number(leaf))
+		err := s.Admit(t.Context(), serial, pki.Number(leaf), leaf.Raw)
 		if errors.Is(err, store.ErrNoGateway) || errors.Is(err, errFire) {
 			return nil
 		}

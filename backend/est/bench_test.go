@@ -93,13 +93,19 @@ func request(t testing.TB, serial string, key *ecdsa.PrivateKey) []byte {
 // factory provisions a gateway and returns its factory identity.
 func (b *bench) factory(serial string) (*ecdsa.PrivateKey, []*x509.Certificate) {
 	b.t.Helper()
+	return b.provision(serial, func(g store.Gateway, c store.Certificate) error { return b.db.AddGateway(context.Background(), g, c) })
+}
+
+// provision makes a board with a factory identity, and has it registered by add.
+func (b *bench) provision(serial string, add func(store.Gateway, store.Certificate) error) (*ecdsa.PrivateKey, []*x509.Certificate) {
+	b.t.Helper()
 	key := newKey(b.t)
 	leaf, err := b.ca.IssueGateway(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request(b.t, serial, key)}), "lab")
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	err = b.db.AddGateway(context.Background(), store.Gateway{Serial: serial, Model: "cim550", Board: "lab"}, store.Certificate{
+	err = add(store.Gateway{Serial: serial, Model: "cim550", Board: "lab"}, store.Certificate{
 		Number: pki.Number(leaf), Role: string(pki.Factory), Key: sum[:], DER: leaf.Raw, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter})
 	if err != nil {
 		b.t.Fatal(err)

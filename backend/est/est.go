@@ -58,7 +58,8 @@ type Authority interface {
 type Store interface {
 	// Certificates lists what was issued to a gateway.
 	Certificates(ctx context.Context, serial string) ([]store.Certificate, error)
-	// AddCertificate adds a certificate that was issued, durably.
+	// AddCertificate adds a certificate that was issued, durably. It refuses where
+	// what it was asked for with is revoked by now.
 	AddCertificate(ctx context.Context, c store.Certificate) error
 	// SuspectClone raises an alarm: the gateway's identity may be in use twice.
 	SuspectClone(ctx context.Context, serial, why string) error
@@ -171,7 +172,7 @@ func (s *Server) enroll(role pki.Role) Handler {
 		var revoked *store.RevokedError
 		switch {
 		case errors.As(err, &revoked):
-			problem.Write(w, http.StatusForbidden, "Gateway "+g.Serial+" is revoked.")
+			problem.Write(w, http.StatusForbidden, "Gateway "+g.Serial+", or the certificate that it shows, is revoked.")
 		case errors.Is(err, store.ErrRevokedKey):
 			problem.Write(w, http.StatusForbidden, "That key was revoked; make another.")
 		case err != nil:
@@ -248,6 +249,7 @@ func (s *Server) issue(ctx context.Context, g pki.Gateway, shown *x509.Certifica
 	err = s.Store.AddCertificate(ctx, store.Certificate{
 		Number: pki.Number(leaf), Gateway: g.Serial, Role: string(pki.Operational), Key: key[:], DER: leaf.Raw,
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
+		AskedWith: pki.Number(shown), // it may have been revoked while the request came in
 	})
 	if err != nil {
 		return nil, err

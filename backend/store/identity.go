@@ -41,6 +41,7 @@ type Certificate struct {
 	Issued    time.Time
 	Revoked   time.Time // zero: it is not
 	Reason    string    // of the revocation
+	AskedWith string    // number of the certificate that it was asked for with; "": none. AddCertificate alone reads it
 }
 
 // AddGateway makes a gateway known, and adds a certificate that was issued to
@@ -92,11 +93,12 @@ func (s *Store) addGateway(ctx context.Context, g Gateway, c Certificate, replac
 }
 
 // AddCertificate adds a certificate that was issued to a gateway that is known: an
-// operational one. It answers ErrNoGateway, a *RevokedError for a revoked gateway,
-// and ErrRevokedKey when a certificate for that key was revoked.
+// operational one. It answers ErrNoGateway, a *RevokedError for a revoked gateway or
+// where what it was asked for with is revoked by now, and ErrRevokedKey when a
+// certificate for that key was revoked.
 func (s *Store) AddCertificate(ctx context.Context, c Certificate) error {
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		if err := standing(ctx, tx, c.Gateway, ""); err != nil {
+		if err := standing(ctx, tx, c.Gateway, c.AskedWith); err != nil {
 			return err
 		}
 		return insertCertificate(ctx, tx, c.Gateway, c, s.clock.Now().UnixMilli())
@@ -117,12 +119,15 @@ func insertCertificate(ctx context.Context, tx *sql.Tx, serial string, c Certifi
 	if revoked {
 		return ErrRevokedKey
 	}
-	// An operational certificate belongs to the board that is in force now.
+	// An operational certificate belongs to the board that asked for it; where that is
+	// not known, to the board that is in force now.
 	_, err := tx.ExecContext(ctx, `INSERT INTO certificates (number, gateway, role, key, der, not_before, not_after, issued, board)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?3 = 'operational', (SELECT f.key FROM certificates f WHERE f.gateway = ?2 AND f.role = 'factory'
-			AND NOT EXISTS (SELECT 1 FROM revoked r WHERE r.gateway = f.gateway AND r.number = f.number)
-			ORDER BY f.issued DESC, f.number LIMIT 1), NULL))`,
-		c.Number, serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, iif(?3 = 'operational', coalesce(
+			(SELECT iif(a.role = 'factory', a.key, a.board) FROM certificates a WHERE a.gateway = ?2 AND a.number = ?9),
+			(SELECT f.key FROM certificates f WHERE f.gateway = ?2 AND f.role = 'factory'
+				AND NOT EXISTS (SELECT 1 FROM revoked r WHERE r.gateway = f.gateway AND r.number = f.number)
+				ORDER BY f.issued DESC, f.number LIMIT 1)), NULL))`,
+		c.Number, serial, c.Role, blob(c.Key), blob(c.DER), c.NotBefore.UnixMilli(), c.NotAfter.UnixMilli(), now, c.AskedWith)
 	return err
 }
 
