@@ -231,15 +231,18 @@ func (g merger) merge(r Registry, since *Since) error {
 		}
 	}
 	boards := boards{}
+	var fresh []RegisteredCertificate
 	for _, c := range r.Certificates {
-		if err := g.certificate(boards.fill(c)); err != nil {
+		added, err := g.certificate(boards.fill(c))
+		if err != nil {
 			return fmt.Errorf("certificate %s of %s: %w", c.Number, c.Gateway, err)
 		}
-	}
-	for _, gw := range r.Gateways {
-		if err := g.settle(gw.Serial); err != nil {
-			return fmt.Errorf("the boards of %s: %w", gw.Serial, err)
+		if added {
+			fresh = append(fresh, c)
 		}
+	}
+	if err := g.settle(r.Gateways, fresh); err != nil {
+		return err
 	}
 	for _, c := range r.Claims {
 		if err := g.claim(c); err != nil {

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"penstock/backend/store"
@@ -143,6 +145,40 @@ func TestARestoreKeepsWhatThePresentBoardEnrolled(t *testing.T) {
 	for _, number := range []string{"1", "2"} {
 		if err := s.Standing(t.Context(), "GW-1", number); err != nil {
 			t.Errorf("certificate %s: %v", number, err)
+		}
+	}
+}
+
+// Nobody noted the board, and there was only one: it is that one's.
+func TestARestoreKeepsWhatOnlyOneBoardCanHaveEnrolled(t *testing.T) {
+	backup := snapshot(t, registered(t, "1", "A", "2", "a"))
+	for i := range backup.Certificates {
+		backup.Certificates[i].Board = nil
+	}
+	slices.SortFunc(backup.Certificates, func(a, b store.RegisteredCertificate) int { return -strings.Compare(a.Number, b.Number) })
+	s := temporary(t)
+	merge(t, s, backup)
+	for _, number := range []string{"1", "2"} {
+		if err := s.Standing(t.Context(), "GW-1", number); err != nil {
+			t.Errorf("certificate %s: %v", number, err)
+		}
+	}
+}
+
+// The order in which a backup lists certificates is that of clocks, which may be wrong.
+func TestWhichBoardIsLeftDoesNotHangOnTheOrderOfABackup(t *testing.T) {
+	elsewhere := registered(t, "1", "A", "9", "z")
+	replace(t, elsewhere, "3", "B", "4", "b")
+	backup := snapshot(t, elsewhere)
+	for _, descending := range []int{1, -1} {
+		slices.SortFunc(backup.Certificates, func(a, b store.RegisteredCertificate) int { return descending * strings.Compare(a.Number, b.Number) })
+		s := registered(t, "7", "A", "2", "a") // the stolen board, certified here again
+		merge(t, s, backup)
+		var revoked *store.RevokedError
+		for number, in := range map[string]bool{"1": false, "2": false, "3": true, "4": true, "7": false, "9": false} {
+			if err := s.Standing(t.Context(), "GW-1", number); in && err != nil || !in && !errors.As(err, &revoked) {
+				t.Errorf("order %d: certificate %s: %v", descending, number, err)
+			}
 		}
 	}
 }
