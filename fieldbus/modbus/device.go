@@ -56,6 +56,7 @@ type device struct {
 	*lateness.Memory
 	client   gomodbus.Client
 	reserved map[lateness.Shape]bool // what the planned reads' answers look like
+	widths   widths                  // what it refused beside what it serves
 	block    lateness.Block          // of the request that is about to be made; 0: told from its bytes
 	sampled  time.Time               // the earliest time at which the last answer can have been sampled
 }

@@ -48,6 +48,8 @@ type Request struct {
 	// Attempts is how often the request is sent before Read gives up; zero
 	// means once.
 	Attempts int
+
+	most int // registers that may be asked for; 0: as many as its ways have
 }
 
 // bits tells whether the request is about single bits.
@@ -107,7 +109,7 @@ func (m *Master) Reserve(address byte, planned []Variant) {
 func (m *Master) ReadyAt(r Request) time.Time {
 	d, now := m.t.device(r.Address), m.t.line.Clock().Now()
 	d.Expire(now)
-	if _, ok := d.continues(&r); ok {
+	if _, ok := d.continues(&r, now); ok {
 		return now
 	}
 	_, at := d.pick(&r, now)
@@ -165,7 +167,8 @@ func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, 
 	d := m.t.device(r.Address)
 	client := m.Client(r.Address)
 	var err error
-	for range max(1, r.Attempts) {
+	var tooWide []Variant // refused by this device just now
+	for left := max(1, r.Attempts); left > 0; left-- {
 		var v Variant
 		if v, err = m.choose(ctx, d, &r); err != nil {
 			return time.Time{}, err
@@ -181,7 +184,13 @@ func (m *Master) Read(ctx context.Context, r Request, dst []uint16) (time.Time, 
 				}
 				dst[i] = binary.BigEndian.Uint16(data[2*(skip+i):])
 			}
+			d.served(v, tooWide, m.t.line.Clock().Now())
 			return d.sampled, nil
+		}
+		if d.narrower(&r, v, err, m.t.line.Clock().Now()) {
+			tooWide = append(tooWide, v)
+			left++ // the narrower read is no repetition
+			continue
 		}
 		if !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrDamaged) {
 			break

@@ -103,7 +103,7 @@ func (r *Request) ways(most int, yield func(Variant) bool) {
 }
 
 // continues returns the pending request as a variant, where it serves r.
-func (d *device) continues(r *Request) (Variant, bool) {
+func (d *device) continues(r *Request, now time.Time) (Variant, bool) {
 	p := d.Pending()
 	if p == nil || p[1] < readCoils || p[1] > readInput {
 		return Variant{}, false
@@ -112,7 +112,7 @@ func (d *device) continues(r *Request) (Variant, bool) {
 	if !v.serves(r) {
 		return Variant{}, false
 	}
-	if len(r.Variants) == 0 {
+	if !d.planned(r, now) {
 		return v, true
 	}
 	for _, w := range r.Variants {
@@ -136,10 +136,12 @@ func (d *device) pick(r *Request, now time.Time) (Variant, time.Time) {
 		return n < len(variants)
 	}
 	for _, v := range r.Variants {
-		add(v)
+		if d.usable(r, v, now) {
+			add(v)
+		}
 	}
 	if n == 0 {
-		r.ways(widest, func(v Variant) bool { return d.reserved[v.Shape()] || add(v) })
+		r.ways(widest, func(v Variant) bool { return d.reserved[v.Shape()] || !d.usable(r, v, now) || add(v) })
 	}
 	if n == 0 { // every way is reserved: as it is, after the quiet window
 		v := Variant{r.function(), r.Start, uint16(r.Count)}
@@ -159,7 +161,7 @@ func (m *Master) choose(ctx context.Context, d *device, r *Request) (Variant, er
 		}
 		now := m.t.line.Clock().Now()
 		d.Expire(now)
-		if v, ok := d.continues(r); ok {
+		if v, ok := d.continues(r, now); ok {
 			return v, nil
 		}
 		v, at := d.pick(r, now)
