@@ -397,6 +397,20 @@ func (m *Memory) Answered(now time.Time) time.Time {
 	return sampled
 }
 
+// Refused is Answered for an answer that refuses the request and holds no value.
+// Nothing that could be taken for a value is owed then, so that the request's shape
+// is free at once. That is not sure where another attempt or request is open: the
+// refusal may be the answer to that one.
+func (m *Memory) Refused(now time.Time) {
+	m.Answered(now)
+	for _, a := range m.past {
+		if a.open {
+			return
+		}
+	}
+	m.forget(len(m.past) - 1)
+}
+
 // The pause that a device is found to need: the first guess, and the most.
 const (
 	pauseFirst = 20 * time.Millisecond

@@ -177,3 +177,22 @@ func TestWhatWasRestoredIsBounded(t *testing.T) {
 		t.Errorf("quiet %v, time-out %v, pause %v", m.Quiet(), m.Timeout(), m.Pause())
 	}
 }
+
+func TestARefusalOwesNoValue(t *testing.T) {
+	m := New(limits)
+	m.Begin([]byte{1}, 1, 1, epoch, wire)
+	now := epoch.Add(wire + 5*time.Millisecond)
+	m.Refused(now)
+	if at := m.Clear(1, 2, now); at.After(now) {
+		t.Errorf("after a refusal its shape has to wait %v", at.Sub(now))
+	}
+	// It may have been the answer to an earlier request, and this one's is to come.
+	m = New(limits)
+	m.Begin([]byte{1}, 1, 1, epoch, wire)
+	m.Abandon()
+	m.Begin([]byte{2}, 2, 2, now, wire)
+	m.Refused(now.Add(wire))
+	if at := m.Clear(2, 3, now.Add(wire)); at.Sub(now) < time.Second {
+		t.Errorf("the shape of a request that may still be answered is free after %v", at.Sub(now))
+	}
+}

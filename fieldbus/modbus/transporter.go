@@ -109,8 +109,10 @@ func (t *Transporter) transact(d *device, adu []byte, want *answer, block latene
 	count.Answers.Add(1)
 	if reply.frame[1]&refused != 0 {
 		count.Exceptions.Add(1)
+		d.Refused(reply.at)
+	} else {
+		d.sampled = d.Answered(reply.at)
 	}
-	d.sampled = d.Answered(reply.at)
 	t.sift(t.buf[t.from:t.n], nil)
 	return reply.frame, nil
 }

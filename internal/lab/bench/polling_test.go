@@ -33,7 +33,7 @@ func (c *calm) polled(t *testing.T, faults string, d time.Duration) *polling {
 
 func TestNothingIsMissingOrWrongOnALineWithoutFaults(t *testing.T) {
 	for _, protocol := range protocols {
-		c := calmLine(t, protocol, 2) // of the third, a booster, the family has more points than it
+		c := calmLine(t, protocol, faultPumps)
 		j := &c.polled(t, "", 10*time.Minute).judge
 		if j.wrong > 0 || j.missing > 0 || j.good < 5_000 || j.unasked() > 1.1 || j.silence() > 0 {
 			t.Errorf("%s: %d good, %d wrong, %d missing, a pump was not asked for %.1f periods, silence %v",
@@ -109,7 +109,7 @@ func TestAKilledGatewayLeavesALineThatTheNextOnePolls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if j := &p.judge; j.wrong > 0 || j.good < 5000 {
+		if j := &p.judge; j.wrong > 0 || j.missing > 0 || j.good < 5000 {
 			t.Errorf("%s: %d good, %d wrong, %d missing", protocol, j.good, j.wrong, j.missing)
 		}
 	}
