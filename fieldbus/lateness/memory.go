@@ -195,20 +195,47 @@ func (m *Memory) latest() *Asked {
 }
 
 // until returns the time until which another request of the shape of a, for
-// block, could be given an answer to a. With a guard it is the time for which to
-// avoid that shape where there is another.
-func (m *Memory) until(a *Asked, block Block, guard bool) time.Time {
+// block, could be given an answer to a: with certainty none that is usual (hard),
+// one from a device that becomes later or repeats itself (soft), or that repeats
+// itself some transactions later (long).
+func (m *Memory) until(a *Asked, block Block, care care) time.Time {
 	switch {
-	case a.open && guard:
+	case a.open && care > firm:
 		return a.last.Add(a.wire + max(a.window, m.guard()))
 	case a.open, a == m.latest():
 		return a.last.Add(a.wire + max(a.window, m.Quiet()))
-	case a.Block != block || guard:
+	case care == long:
+		return a.done.Add(max(m.repetition(), avoidLeast))
+	case a.Block != block || care == soft:
 		return a.done.Add(m.repetition())
 	}
 	// An older sample of the same values, from a device that was seen to repeat itself.
-	return a.done.Add(min(2*m.learned.Repeat, m.Quiet()))
+	window := min(2*m.learned.Repeat, sameMost)
+	if care == firm {
+		window = max(window, m.limits.RepeatLeast)
+	}
+	return a.done.Add(window)
 }
+
+// care is how careful a choice of shapes is.
+type care int
+
+const (
+	hard care = iota // what is not waited for is an error
+	firm             // with many shapes, the repetition that any device may make as well
+	soft
+	long
+)
+
+// sameMost bounds for how long a block is not asked for because an older answer for
+// the same block may come again. A block that is read regularly has other shapes,
+// and each is used again as late as may be: a device that repeats itself must not be
+// silenced by that.
+const sameMost = time.Second
+
+// avoidLeast is for how long the shape of a request that was answered is avoided where
+// there is another: a device may repeat an answer some transactions later.
+const avoidLeast = 5 * time.Second
 
 // Owed returns the time until which the device may answer an open request. Who
 // opens the line before then and knows nothing of it may take that answer for
@@ -272,10 +299,10 @@ func (m *Memory) Abandon() { m.pending = false }
 // Clear returns the time from which on a request may be sent: at once, or when
 // no earlier request of its shape can be answered any more.
 func (m *Memory) Clear(shape Shape, block Block, now time.Time) time.Time {
-	return m.clear(shape, block, now, false)
+	return m.clear(shape, block, now, hard)
 }
 
-func (m *Memory) clear(shape Shape, block Block, now time.Time, guard bool) time.Time {
+func (m *Memory) clear(shape Shape, block Block, now time.Time, care care) time.Time {
 	at := m.rested(now)
 	for i, a := range m.past {
 		// Without room for one more, the request that would be forgotten has to expire first.
@@ -283,7 +310,7 @@ func (m *Memory) clear(shape Shape, block Block, now time.Time, guard bool) time
 		if a.Shape != shape && !full {
 			continue
 		}
-		if until := m.until(a, block, guard); until.After(at) {
+		if until := m.until(a, block, care); until.After(at) {
 			at = until
 		}
 	}
@@ -310,7 +337,7 @@ func (m *Memory) Pause() time.Duration { return max(m.limits.Pause, m.learned.Pa
 // is another: it is later than Clear, and covers a device that becomes several
 // times later than it was.
 func (m *Memory) Avoid(shape Shape, block Block, now time.Time) time.Time {
-	return m.clear(shape, block, now, true)
+	return m.clear(shape, block, now, soft)
 }
 
 // Choose returns which of a block's shapes to use next, and the time from which
@@ -318,17 +345,29 @@ func (m *Memory) Avoid(shape Shape, block Block, now time.Time) time.Time {
 // used soonest, and of several such the one that is the safest. The shape of the request that was made last is never chosen
 // where there is another.
 func (m *Memory) Choose(shapes []Shape, block Block, now time.Time) (best int, at time.Time) {
-	var avoid time.Time
+	base, soonest := hard, m.rested(now)
+	if len(shapes) > 4 {
+		base = firm
+	}
+	var bestCare care
+	var bestUntil time.Time
 	for i, s := range shapes {
 		if l := m.latest(); l != nil && l.Shape == s && len(shapes) > 1 {
 			continue
 		}
-		from, guarded := m.Clear(s, block, now), m.Avoid(s, block, now)
-		if !guarded.After(from) {
+		from, level, until := m.clear(s, block, now, base), base, time.Time{}
+		for _, c := range [...]care{soft, long} {
+			if until = m.clear(s, block, now, c); until.After(from) {
+				break
+			}
+			level = c
+		}
+		if level == long && !from.After(soonest) {
 			return i, from
 		}
-		if at.IsZero() || from.Before(at) || from.Equal(at) && guarded.Before(avoid) {
-			best, at, avoid = i, from, guarded
+		if at.IsZero() || from.Before(at) ||
+			from.Equal(at) && (level > bestCare || level == bestCare && until.Before(bestUntil)) {
+			best, at, bestCare, bestUntil = i, from, level, until
 		}
 	}
 	return best, at

@@ -196,3 +196,16 @@ func TestARefusalOwesNoValue(t *testing.T) {
 		t.Errorf("the shape of a request that may still be answered is free after %v", at.Sub(now))
 	}
 }
+
+// The latest request has been answered, an older one of the first shape has not: the
+// first shape has to wait, and the second does not.
+func TestAShapeThatHasToWaitIsNotChosenBeforeOneThatHasNot(t *testing.T) {
+	m := New(limits)
+	m.Restore(Learned{Reply: 5 * time.Millisecond, Late: QuietMost})
+	now := ask(m, epoch, 1, -1).Add(100 * time.Millisecond)
+	m.Abandon()
+	now = ask(m, now, 3, 5*time.Millisecond).Add(time.Second)
+	if i, at := m.Choose([]Shape{1, 2, 3}, 1, now); i != 1 || at.After(now) {
+		t.Errorf("chose %d in %v", i, at.Sub(now))
+	}
+}

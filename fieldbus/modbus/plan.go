@@ -1,9 +1,11 @@
 package modbus
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	gomodbus "github.com/goburrow/modbus"
@@ -199,21 +201,35 @@ func blockOfOne(start uint16) lateness.Block {
 // Assign gives each of the planned reads of one device the ways to make it in
 // which its answer cannot be taken for that of another of them: no two reads share
 // a function and byte count. taken holds the shapes that are given already, and is
-// added to. Each read is given its cheapest way before any is given its second, and
-// most ways at the most. A read that is given none has to be told apart by waiting.
+// added to. Those with the fewest ways choose first, two each, so that consecutive
+// reads differ; then one after the other, most ways at the most. A read that is
+// given none has to be told apart by waiting.
 func Assign(taken map[lateness.Shape]bool, reads []Request, most int) [][]Variant {
 	out := make([][]Variant, len(reads))
-	for range most {
-		for i := range reads {
-			reads[i].ways(MaxRegisters, func(v Variant) bool {
-				s := v.Shape()
-				if taken[s] || v.Count > uint16(reads[i].Count+widest) && len(out[i]) >= 2 {
-					return true
-				}
-				taken[s] = true
-				out[i] = append(out[i], v)
-				return false
-			})
+	order, room := make([]int, len(reads)), make([]int, len(reads))
+	for i := range reads {
+		order[i] = i
+		reads[i].ways(widest, func(Variant) bool { room[i]++; return true })
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(room[a], room[b]) })
+	give := func(i int) {
+		reads[i].ways(MaxRegisters, func(v Variant) bool {
+			if taken[v.Shape()] || int(v.Count) > reads[i].Count+widest && len(out[i]) >= 2 {
+				return true
+			}
+			taken[v.Shape()] = true
+			out[i] = append(out[i], v)
+			return false
+		})
+	}
+	for _, i := range order {
+		for range min(2, most) {
+			give(i)
+		}
+	}
+	for range most - 2 {
+		for _, i := range order {
+			give(i)
 		}
 	}
 	return out

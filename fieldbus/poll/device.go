@@ -144,26 +144,39 @@ func (d *device) hasDue(g *group) bool {
 
 // frame is the frame to read now: the pending one, or the planned one that
 // holds the item with the earliest deadline; of two alike, the one that was read
-// longer ago.
-func (d *device) frame(c cost) *frame {
-	if d.doubtful() {
-		if d.urgent() == nil {
-			return nil
-		}
-		return d.id.frame
-	}
-	if d.pending != nil {
-		return d.pending
-	}
+// longer ago. Where that one waits, because an older answer could be taken for its
+// own, another that is due goes first.
+func (d *device) frame(c cost, waits func(*frame) bool) *frame {
 	g := d.urgent()
-	if g == nil {
+	switch {
+	case d.doubtful() && g == nil:
+		return nil
+	case d.doubtful():
+		return d.id.frame
+	case d.pending != nil && (g == nil || !waits(d.pending)):
+		return d.pending
+	case g == nil:
 		return nil
 	}
 	frames := d.plan(d.due, c)
-	var best *frame
+	best := d.pending
+	if best == nil {
+		best = d.longestAgo(frames, func(f *frame) bool { return intersect(f.items, g.items) })
+	}
+	if best != nil && waits(best) {
+		if other := d.longestAgo(frames, func(f *frame) bool { return !waits(f) }); other != nil {
+			return other
+		}
+	}
+	return best
+}
+
+// longestAgo is the frame that was read longest ago of those that are wanted; nil
+// where there is none.
+func (d *device) longestAgo(frames []frame, wanted func(*frame) bool) (best *frame) {
 	var oldest time.Time
 	for i := range frames {
-		if !intersect(frames[i].items, g.items) {
+		if !wanted(&frames[i]) {
 			continue
 		}
 		if t := d.lastRead(&frames[i]); best == nil || t.Before(oldest) {

@@ -317,12 +317,11 @@ func (b *Bus) pick(now time.Time) (best *device) {
 // ready is when a device with due items may be asked.
 func (b *Bus) ready(d *device, now time.Time) time.Time {
 	at := d.notBefore
-	f := d.frame(b.cost(d))
+	f := b.frame(d)
 	if f == nil {
 		return at
 	}
-	// The master looks at the clock after us, and says "at once" by its own time.
-	if t := b.readyAt(d, f); t.After(at) && t.After(b.clk.Now()) {
+	if t := b.readyAt(d, f); t.After(at) && b.later(t) {
 		at = t
 	}
 	if !d.health.alive() && (d.failures > 0 || d.tries > 0) {
@@ -333,13 +332,22 @@ func (b *Bus) ready(d *device, now time.Time) time.Time {
 	return at
 }
 
+// frame is the frame of a device to read now, or nil.
+func (b *Bus) frame(d *device) *frame {
+	return d.frame(b.cost(d), func(f *frame) bool { return b.later(b.readyAt(d, f)) })
+}
+
+// later tells whether a time that the master said is to come. The master looks at the
+// clock after us, and says "at once" by its own time.
+func (b *Bus) later(t time.Time) bool { return t.After(b.clk.Now()) }
+
 // poll asks a device for one frame.
 func (b *Bus) poll(ctx context.Context, d *device) {
 	if d.doubtful() {
 		b.identify(ctx, d)
 		return
 	}
-	f := d.frame(b.cost(d))
+	f := b.frame(d)
 	before := b.clk.Now()
 	var at time.Time
 	n := 0
@@ -371,7 +379,12 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 		b.refused(d, f, err, now)
 	case busy:
 		b.answered(d, now, false)
-		d.pending, d.tries = nil, 0
+		d.pending = nil
+		if d.tries++; d.tries < attempts {
+			d.notBefore = now.Add(busyPause)
+			break // it is asked again in the same slot
+		}
+		d.tries = 0
 		b.giveUp(d, f.items)
 	case silent:
 		b.spent(d, now.Sub(before))
@@ -381,6 +394,9 @@ func (b *Bus) poll(ctx context.Context, d *device) {
 		b.lineFailed(err, now)
 	}
 }
+
+// busyPause is how long a device that says it is busy is left alone.
+const busyPause = 50 * time.Millisecond
 
 // value is one item of an answer.
 type value struct {
