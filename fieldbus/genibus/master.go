@@ -213,6 +213,10 @@ func (m *Master) pick(d *lateness.Memory, pdu []byte, buffer int, variants []Var
 	if pending {
 		return best, true, now
 	}
+	if len(variants) > 0 {
+		i, at := d.ChooseOwn(shapes[:n], blockOf(pdu), now)
+		return ways[i], false, at
+	}
 	i, at := d.Choose(shapes[:n], blockOf(pdu), now)
 	return ways[i], false, at
 }

@@ -210,7 +210,10 @@ func (m *Memory) until(a *Asked, block Block, care care) time.Time {
 		return a.done.Add(m.repetition())
 	}
 	// An older sample of the same values, from a device that was seen to repeat itself.
-	window := min(2*m.learned.Repeat, sameMost)
+	window := min(2*m.learned.Repeat, m.Quiet())
+	if care >= own {
+		window = min(window, sameMost)
+	}
 	if care == firm {
 		window = max(window, m.limits.RepeatLeast)
 	}
@@ -222,7 +225,8 @@ type care int
 
 const (
 	hard care = iota // what is not waited for is an error
-	firm             // with many shapes, the repetition that any device may make as well
+	own              // the same for a block that shares its shapes with no other
+	firm             // and with many shapes, the repetition that any device may make as well
 	soft
 	long
 )
@@ -340,19 +344,40 @@ func (m *Memory) Avoid(shape Shape, block Block, now time.Time) time.Time {
 	return m.clear(shape, block, now, soft)
 }
 
-// Choose returns which of a block's shapes to use next, and the time from which
-// on it may be: the first that needs not be avoided, else the one that may be
-// used soonest, and of several such the one that is the safest. The shape of the request that was made last is never chosen
-// where there is another.
+// Choose returns which of some shapes to use next for a block, and the time from
+// which on it may be: the first that needs not be avoided for longer than it has to
+// wait, else the one that may be used soonest, and of several such the one that is the
+// safest. Other blocks may use these shapes as well. The shape of the request that was
+// made last is never chosen where there is another.
 func (m *Memory) Choose(shapes []Shape, block Block, now time.Time) (best int, at time.Time) {
-	base, soonest := hard, m.rested(now)
+	var avoid time.Time
+	for i, s := range shapes {
+		if m.last(s) && len(shapes) > 1 {
+			continue
+		}
+		from, guarded := m.Clear(s, block, now), m.Avoid(s, block, now)
+		if !guarded.After(from) {
+			return i, from
+		}
+		if at.IsZero() || from.Before(at) || from.Equal(at) && guarded.Before(avoid) {
+			best, at, avoid = i, from, guarded
+		}
+	}
+	return best, at
+}
+
+// ChooseOwn is Choose for shapes that no other block uses. What can be mistaken then
+// is an older answer for the same block only. So the block does not wait for long,
+// and each shape is used again as late as may be.
+func (m *Memory) ChooseOwn(shapes []Shape, block Block, now time.Time) (best int, at time.Time) {
+	base, soonest := own, m.rested(now)
 	if len(shapes) > 4 {
 		base = firm
 	}
 	var bestCare care
 	var bestUntil time.Time
 	for i, s := range shapes {
-		if l := m.latest(); l != nil && l.Shape == s && len(shapes) > 1 {
+		if m.last(s) && len(shapes) > 1 {
 			continue
 		}
 		from, level, until := m.clear(s, block, now, base), base, time.Time{}
@@ -371,6 +396,12 @@ func (m *Memory) Choose(shapes []Shape, block Block, now time.Time) (best int, a
 		}
 	}
 	return best, at
+}
+
+// last tells whether the request that was made last has this shape.
+func (m *Memory) last(s Shape) bool {
+	l := m.latest()
+	return l != nil && l.Shape == s
 }
 
 // Begin notes that a request is being sent. wire is the time that the request and

@@ -205,7 +205,7 @@ func TestAShapeThatHasToWaitIsNotChosenBeforeOneThatHasNot(t *testing.T) {
 	now := ask(m, epoch, 1, -1).Add(100 * time.Millisecond)
 	m.Abandon()
 	now = ask(m, now, 3, 5*time.Millisecond).Add(time.Second)
-	if i, at := m.Choose([]Shape{1, 2, 3}, 1, now); i != 1 || at.After(now) {
+	if i, at := m.ChooseOwn([]Shape{1, 2, 3}, 1, now); i != 1 || at.After(now) {
 		t.Errorf("chose %d in %v", i, at.Sub(now))
 	}
 }

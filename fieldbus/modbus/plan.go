@@ -142,12 +142,17 @@ func (d *device) pick(r *Request, now time.Time) (Variant, time.Time) {
 			add(v)
 		}
 	}
+	own := n > 0
 	if n == 0 {
 		r.ways(widest, func(v Variant) bool { return d.reserved[v.Shape()] || !d.usable(r, v, now) || add(v) })
 	}
 	if n == 0 { // every way is reserved: as it is, after the quiet window
 		v := Variant{r.function(), r.Start, uint16(r.Count)}
 		variants[0], shapes[0], n = v, v.Shape(), 1
+	}
+	if own {
+		i, at := d.ChooseOwn(shapes[:n], r.block(), now)
+		return variants[i], at
 	}
 	i, at := d.Choose(shapes[:n], r.block(), now)
 	return variants[i], at

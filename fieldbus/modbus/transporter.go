@@ -67,14 +67,15 @@ func (t *Transporter) Send(adu []byte) ([]byte, error) {
 	}
 	d, clk := t.device(want.address), t.line.Clock()
 	block := d.block
-	if d.block = 0; block == 0 {
+	chosen := block != 0 // by Master, so that no earlier answer fits
+	if d.block = 0; !chosen {
 		block = blockOf(adu)
 	}
 	now := clk.Now()
 	d.Expire(now)
 	if !bytes.Equal(adu, d.Pending()) {
 		d.Abandon()
-		if free := d.Clear(want.shape(), block, now); free.After(now) {
+		if free := d.Clear(want.shape(), block, now); !chosen && free.After(now) {
 			if err := t.Overhear(context.Background(), free); err != nil {
 				return nil, err
 			}
