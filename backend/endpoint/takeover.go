@@ -33,7 +33,8 @@ const (
 // proof is how a connection shows that somebody is at its other end.
 type proof struct {
 	asked bool
-	id    uint16        // of the message that asks, once it has one
+	id    uint16 // of the message that asks, once it has one
+	given bool
 	came  chan struct{} // closed by its PUBACK
 }
 
@@ -87,12 +88,14 @@ func (e *Endpoint) lives(serial string) bool {
 
 var errAnswered = errors.New("answered")
 
-// OnQosPublish learns the number of the message that asks for a proof: the only
-// one without content.
+// OnQosPublish learns the number of the message that asks for a proof. It has no
+// content; one of the same kind that went out before was no question.
 func (h *hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) {
 	if c, ok := cl.Net.Conn.(*conn); ok && len(pk.Payload) == 0 {
 		h.e.mu.Lock()
-		c.proof.id = pk.PacketID
+		if c.proof.asked {
+			c.proof.id = pk.PacketID
+		}
 		h.e.mu.Unlock()
 	}
 }
@@ -101,10 +104,11 @@ func (h *hook) OnQosPublish(cl *mqtt.Client, pk packets.Packet, _ int64, _ int) 
 func (e *Endpoint) acknowledged(c *conn, id uint16) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c.proof.id != 0 && c.proof.id == id {
-		c.proof.id = 0
-		close(c.proof.came)
+	if c.proof.id == 0 || c.proof.id != id || c.proof.given {
+		return // a message may go out again, and be acknowledged again
 	}
+	c.proof.id, c.proof.given = 0, true
+	close(c.proof.came)
 }
 
 // tookOver counts the takeovers of a gateway's living sessions within
